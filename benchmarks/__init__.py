@@ -1,0 +1,1 @@
+"""Measurements of speed: `make bench`. Ratios against a baseline in the same run; machines differ and are noisy."""

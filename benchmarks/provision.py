@@ -1,0 +1,108 @@
+"""Provisioning through the core, beside a raw asyncpg script that executes the very same statements."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+import asyncpg
+
+from dbgear_airflow_provider.core import (
+    CSVTenantProvider,
+    FleetStore,
+    TenantAutomationEngine,
+    TenantTemplateEngine,
+    load_project,
+)
+from dbgear_airflow_provider.core.automation import OperationResult, raise_for_failures
+from dbgear_airflow_provider.core.engines import PostgresServer, ServerAddress
+from dbgear_airflow_provider.core.fleet import Run
+from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres
+
+from .fleets import write_project
+
+TENANTS = 500
+ROUNDS = 3
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="dbgear-bench-") as name:
+        folder = Path(name)
+        project = write_project(folder, TENANTS)
+        with EmbeddedPostgres(folder / "postgres") as postgres:
+            asyncio.run(_measure(project, postgres))
+
+
+async def _measure(project: Path, postgres: EmbeddedPostgres) -> None:
+    print(f"provisioning {TENANTS} schema tenants of 10 tables with an index each, {ROUNDS} rounds")
+    postgres.create_database("fleet")
+    scripts = [_script(result) for result in await _core(project, postgres, "plan", dry_run=True)]
+    print(f"  statements per tenant: {scripts[0].count(';') + 1}")
+
+    core: list[float] = []
+    again: list[float] = []
+    raw: dict[int, list[float]] = {connections: [] for connections in (1, 2, 3, 4)}
+    # Taking turns: whatever else the machine does hits all of them.
+    for round_number in range(ROUNDS):
+        for connections, times in raw.items():
+            times.append(await _timed(_raw(postgres, f"raw_{round_number}_{connections}", scripts, connections)))
+        database = f"core_{round_number}"
+        core.append(await _timed(_core(project, postgres, database, dry_run=False)))
+        again.append(await _timed(_core(project, postgres, database, dry_run=False)))
+    for connections, times in raw.items():
+        print(f"  raw asyncpg, {connections} connections: {min(times):6.2f} s")
+    best = min(min(times) for times in raw.values())
+    print(f"  core:                       {min(core):6.2f} s = {min(core) / best:.2f} x the best raw (limit 1.5)")
+    print(f"  core, nothing left to do:   {min(again):6.2f} s")
+
+
+async def _timed(work: object) -> float:
+    begun = time.perf_counter()
+    await work  # type: ignore[misc]
+    return time.perf_counter() - begun
+
+
+def _script(result: OperationResult) -> str:
+    instances = (result.details or {})["instances"]
+    return ";\n".join(statement for instance in instances.values() for statement in instance["statements"])
+
+
+async def _raw(postgres: EmbeddedPostgres, database: str, scripts: list[str], connections: int) -> None:
+    postgres.create_database(database)
+    queue = iter(scripts)
+
+    async def worker() -> None:
+        connection = await asyncpg.connect(postgres.dsn(database))
+        for script in queue:
+            await connection.execute(script)
+        await connection.close()
+
+    await asyncio.gather(*(worker() for _ in range(connections)))
+
+
+async def _core(project: Path, postgres: EmbeddedPostgres, database: str, *, dry_run: bool) -> list[OperationResult]:
+    postgres.create_database(database)
+    settings = load_project(project).multi_tenant
+    csv = settings.tenant_registry.config.csv
+    registry = CSVTenantProvider(str(csv.path if csv else ""))
+    address = ServerAddress(
+        host=postgres.host, port=postgres.port, user=postgres.user, password=postgres.password, database=database
+    )
+    server = PostgresServer("main", address)
+    store = FleetStore(postgres.dsn("fleet").replace("postgresql:", "postgresql+asyncpg:"))
+    await store.prepare()
+    engine = TenantAutomationEngine(
+        registry,
+        TenantTemplateEngine(str(settings.templates.base_dir), registry),
+        settings=settings,
+        servers={"main": server},
+        run=Run(store=store, run_id=f"{database}-{time.monotonic_ns()}"),
+    )
+    results = await engine.bulk_provision_tenants({"status": "active"}, dry_run=dry_run)
+    await server.aclose()
+    await store.aclose()
+    raise_for_failures(results)
+    return results

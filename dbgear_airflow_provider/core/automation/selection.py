@@ -1,0 +1,76 @@
+"""Selecting tenants for a run, and cutting them into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from ..errors import RegistryRecordError, SettingsError
+from ..registries import TenantRegistryProvider
+from ..settings import MultiTenantSettings
+from ..tenants import TenantInfo, naming
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The tenants of one target that a run is about.
+
+    tenants: those to work on, ordered by tenant_id. clashing: {tenant_id: why} of those selected that must not be
+    touched, because they would share a name with another tenant of the fleet. rejected: records of the registry
+    that are no tenants, whatever the query.
+    """
+
+    tenants: Sequence[TenantInfo]
+    clashing: Mapping[str, str]
+    rejected: Sequence[RegistryRecordError]
+
+
+async def select_tenants(
+    registry: TenantRegistryProvider,
+    settings: MultiTenantSettings,
+    *,
+    query: str,
+    target: str,
+    isolation: Collection[str] = (),
+) -> Selection:
+    """Select the tenants that match a query and live on `target`; isolation: only these strategies, () means all.
+
+    Names are compared over the whole fleet, terminated tenants included: their databases may still be there.
+    Raises QueryError, and SettingsError where no rule places one of those that match.
+    """
+    found = [tenant for tenant in await registry.search_tenants(query) if settings.target_of(tenant) == target]
+    if isolation:
+        found = [tenant for tenant in found if tenant.isolation_strategy in isolation]
+    fleet = [tenant for tenant in await registry.list_tenants(limit=None) if _lives_on(tenant, target, settings)]
+    clashing = {
+        tenant_id: f"{name} would be shared by tenants {', '.join(ids)}"
+        for name, ids in naming.find_clashes(fleet).items()
+        for tenant_id in ids
+    }
+    return Selection(
+        tenants=[tenant for tenant in found if tenant.tenant_id not in clashing],
+        clashing={tenant.tenant_id: clashing[tenant.tenant_id] for tenant in found if tenant.tenant_id in clashing},
+        rejected=await registry.rejected_records(),
+    )
+
+
+def _lives_on(tenant: TenantInfo, target: str, settings: MultiTenantSettings) -> bool:
+    try:
+        return settings.target_of(tenant) == target
+    except SettingsError:  # no rule places it: it takes no name anywhere, and must not stop those that were selected
+        return False
+
+
+def cut_batches(tenant_ids: Sequence[str], *, target: str, max_batches: int) -> list[dict[str, Any]]:
+    """Cut tenants into at most max_batches batches of nearly equal size, in order: `{index, target, tenant_ids}`.
+
+    Up to max_batches tenants, each has a batch of its own.
+    """
+    count = min(max_batches, len(tenant_ids))
+    edges = [len(tenant_ids) * index // count for index in range(count + 1)] if count else [0]
+    return [
+        {"index": index, "target": target, "tenant_ids": list(tenant_ids[start:end])}
+        for index, (start, end) in enumerate(pairwise(edges))
+    ]

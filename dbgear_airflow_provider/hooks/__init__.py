@@ -1,0 +1,1 @@
+"""Airflow connections to objects of the core."""

@@ -1,0 +1,106 @@
+"""What all operators of the provider share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import BaseAsyncOperator, Context, ObjectStoragePath
+from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
+
+from ..core.errors import InvalidInputError
+from ..hooks.fleet import FleetStoreHook
+from ..hooks.project import report_dir
+
+RETRY_POLICY = ExceptionRetryPolicy(
+    [
+        RetryRule(
+            "dbgear_airflow_provider.core.errors.TerminalError",
+            action=RetryAction.FAIL,
+            reason="a retry would not change it",
+        )
+    ]
+)
+
+
+class DbgearOperator(BaseAsyncOperator):
+    """Base of the operators: terminal errors fail at once, transient ones are retried; a kill cancels the work.
+
+    project_file: path of project.yaml; None: the one of Airflow's configuration. fleet_conn_id: the connection of
+    the fleet store.
+    """
+
+    template_fields: Sequence[str] = ("project_file", "fleet_conn_id")
+
+    def __init__(
+        self,
+        *,
+        project_file: str | None = None,
+        fleet_conn_id: str = FleetStoreHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("retry_policy", RETRY_POLICY)
+        super().__init__(**kwargs)
+        self.project_file = project_file
+        self.fleet_conn_id = fleet_conn_id
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    async def aexecute(self, context: Context) -> Any:
+        """Run the operator's work as a task that `on_kill` can cancel."""
+        work = asyncio.create_task(self.work(context))
+        self._running = (asyncio.get_running_loop(), work)
+        try:
+            return await work
+        finally:
+            self._running = None
+
+    async def work(self, context: Context) -> Any:
+        """Do what the operator is for; return small JSON."""
+        raise NotImplementedError
+
+    def on_kill(self) -> None:
+        """Start nothing further; let running statements roll back."""
+        if self._running is not None:
+            loop, work = self._running
+            loop.call_soon_threadsafe(work.cancel)
+
+
+def run_key(context: Context) -> str:
+    """Return the id of this DAG run in the fleet store: run ids alone repeat from DAG to DAG."""
+    return f"{context['dag'].dag_id}/{context['run_id']}"
+
+
+def run_folder(context: Context) -> ObjectStoragePath:
+    """Return the folder of this DAG run's reports."""
+    return ObjectStoragePath(report_dir()) / context["dag"].dag_id / context["run_id"].replace(":", "_")
+
+
+def as_bool(value: bool | str, field: str) -> bool:
+    """Return a template field that stands for a flag: rendered, it is text."""
+    if isinstance(value, bool):
+        return value
+    if value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    raise InvalidInputError("not a flag", where=field, received=value, allowed="true, false")
+
+
+def as_list(value: Sequence[str] | str, field: str) -> list[str]:
+    """Return a template field that stands for a list of words: rendered, it is Python's or JSON's text of it."""
+    if isinstance(value, str):
+        words = [word.strip(" \"'") for word in value.strip("[] ").split(",")]
+        value = [word for word in words if word]
+    if not all(isinstance(word, str) for word in value):
+        raise InvalidInputError("not a list of words", where=field, received=value)
+    return list(value)
+
+
+def as_int(value: int | str, field: str) -> int:
+    """Return a template field that stands for a positive number."""
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise InvalidInputError("not a number", where=field, received=value, allowed="1 or more")
+    return number

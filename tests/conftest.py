@@ -1,0 +1,43 @@
+"""Fixtures of all suites."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres, PostgresServer
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A directory right under the system's temporary one, which PostgreSQL's user can enter."""
+    path = Path(tempfile.mkdtemp(prefix="dbgear-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server to create databases on: DBGEAR_TEST_POSTGRES_URL, or one of our own."""
+    if url := os.environ.get("DBGEAR_TEST_POSTGRES_URL"):
+        yield PostgresServer.from_url(url)
+        return
+    path = Path(tempfile.mkdtemp(prefix="dbgear-"))
+    settings = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    with EmbeddedPostgres(path, settings=settings) as server:
+        yield server
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """The name of an empty database of the test's own."""
+    name = f"test_{os.urandom(6).hex()}"
+    postgres.create_database(name)
+    yield name
+    postgres.drop_database(name)
