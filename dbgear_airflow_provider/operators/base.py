@@ -40,7 +40,8 @@ class DbgearOperator(BaseAsyncOperator):
         fleet_conn_id: str = FleetStoreHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("retry_policy", RETRY_POLICY)
+        # Mapped operators are given None for what their author left out.
+        kwargs["retry_policy"] = kwargs.get("retry_policy") or RETRY_POLICY
         super().__init__(**kwargs)
         self.project_file = project_file
         self.fleet_conn_id = fleet_conn_id

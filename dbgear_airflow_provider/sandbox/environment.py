@@ -56,6 +56,9 @@ def airflow_settings(directory: Path, server: PostgresServer, *, port: int, dags
         "AIRFLOW__API_AUTH__JWT_SECRET": keys.kept(secrets / "jwt"),
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        # A killed worker is noticed, and its tasks tried again, after a minute rather than five.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(directory / "logs"),
         # Two Airflows on one machine would want the same ports for their logs.
