@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from .run import run
-from .stack import DEFAULT_PORT
+_DEFAULT_PORT = 8080
+_INTERRUPTED = 130  # as shells report SIGINT
 
 
 def main() -> int:
@@ -24,8 +24,13 @@ def main() -> int:
         default=Path(os.environ.get("DBGEAR_SANDBOX_DIR") or ".sandbox"),
         help="folder of all data (default: $DBGEAR_SANDBOX_DIR, else .sandbox)",
     )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of the UI (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=_DEFAULT_PORT, help="port of the UI (default: %(default)s)")
     arguments = parser.parse_args()
+    try:
+        # Imported here: it takes a second, in which Ctrl-C should not print a traceback either.
+        from .run import run
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return run(arguments.dir, port=arguments.port, once=arguments.once)
 
 

@@ -35,12 +35,16 @@ class AirflowClient:
         return str(json.loads(self._passwords.read_text())["admin"])
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """Return the JSON of /api/v2<path>. Raises httpx.HTTPStatusError whose text ends with Airflow's answer."""
+        """Return the JSON of /api/v2<path>; None where there is none.
+
+        Raises httpx.HTTPStatusError whose text ends with Airflow's answer.
+        """
         if "Authorization" not in self._http.headers:
             login = {"username": "admin", "password": self.password}
             token = _checked(self._http.post("/auth/token", json=login)).json()["access_token"]
             self._http.headers["Authorization"] = f"Bearer {token}"
-        return _checked(self._http.request(method, f"/api/v2{path}", **options)).json()
+        response = _checked(self._http.request(method, f"/api/v2{path}", **options))
+        return response.json() if response.content else None
 
     def healthy(self) -> bool:
         """Tell whether API, scheduler and DAG processor are up. False as well while nothing answers."""
@@ -55,6 +59,10 @@ class AirflowClient:
         entities = [{"name": name, **pool} for name, pool in pools.items()]
         action = {"action": "create", "action_on_existence": "overwrite", "entities": entities}
         self.request("PATCH", "/pools", json={"actions": [action]})
+
+    def delete_pool(self, name: str) -> None:
+        """Delete a pool."""
+        self.request("DELETE", f"/pools/{name}")
 
     def import_errors(self) -> list[dict[str, Any]]:
         """Return the DAG files that failed to import: filename, stack_trace, timestamp."""

@@ -29,11 +29,13 @@ def pools() -> dict[str, dict[str, Any]]:
     return found
 
 
-def airflow_settings(directory: Path, server: PostgresServer, *, port: int, dags: Path) -> dict[str, str]:
+def airflow_settings(
+    directory: Path, server: PostgresServer, *, port: int, dags: Path, project: Path = PROJECT_FILE
+) -> dict[str, str]:
     """Return the AIRFLOW_* variables of the sandbox in `directory`. They hold passwords and keys.
 
     port: of the UI and the API, on 127.0.0.1.
-    dags: folder of the DAG files.
+    dags: folder of the DAG files. project: the project file.
     """
     url = f"http://{ports.HOST}:{port}"
     secrets = directory / "keys"
@@ -64,7 +66,7 @@ def airflow_settings(directory: Path, server: PostgresServer, *, port: int, dags
         # Two Airflows on one machine would want the same ports for their logs.
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports.any_free()),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports.any_free()),
-        "AIRFLOW__DBGEAR__PROJECT_FILE": str(PROJECT_FILE),
+        "AIRFLOW__DBGEAR__PROJECT_FILE": str(project),
         "AIRFLOW__DBGEAR__REPORT_DIR": (directory / "reports").as_uri(),
         "AIRFLOW_CONN_DBGEAR_REGISTRY": json.dumps(
             {

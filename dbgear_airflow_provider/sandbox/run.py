@@ -65,7 +65,10 @@ def run(directory: Path, *, port: int, once: bool) -> int:
 
 @contextmanager
 def _interrupts(stack: Stack) -> Iterator[None]:
-    """Make the first signal a KeyboardInterrupt, which stops all cleanly, and the second one the end of all."""
+    """Make the first signal a KeyboardInterrupt, which stops all cleanly, and the second one the end of all.
+
+    Signals that we were started to ignore, as by nohup, stay ignored.
+    """
     received = 0
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -76,12 +79,14 @@ def _interrupts(stack: Stack) -> Iterator[None]:
         stack.kill()
         os._exit(_INTERRUPTED)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, handle) for number in numbers]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, handle)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 

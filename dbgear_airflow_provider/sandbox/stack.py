@@ -16,13 +16,12 @@ from .airflow import Airflow
 from .environment import (
     FLEET_DATABASE,
     METADATA_DATABASE,
+    PROJECT_FILE,
     REPOSITORY,
     TENANTS_DATABASE,
     airflow_settings,
 )
 from .postgres import EmbeddedPostgres
-
-DEFAULT_PORT = 8080
 
 
 class AlreadyRunningError(RuntimeError):
@@ -37,13 +36,22 @@ class Stack:
     """A PostgreSQL and an Airflow that run together: entering the context starts them, leaving it stops them.
 
     directory: keeps all data, keys, logs and reports, and is used again by the next stack.
-    port: of Airflow's UI; where it is taken, the next free one. dags: folder of the DAG files.
+    port: of Airflow's UI; where it is taken, the next free one. dags: folder of the DAG files. project: the project
+    file, the sample fleet's unless told otherwise.
     """
 
-    def __init__(self, directory: Path, *, port: int = DEFAULT_PORT, dags: Path = REPOSITORY / "dags") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int,
+        dags: Path = REPOSITORY / "dags",
+        project: Path = PROJECT_FILE,
+    ) -> None:
         self.directory = directory.absolute()
         self.wanted_port = self.port = port
         self.dags = dags.absolute()
+        self.project = project.absolute()
         self.postgres: EmbeddedPostgres
         self.airflow: Airflow
         self._exit = ExitStack()
@@ -58,7 +66,9 @@ class Stack:
             for database in (METADATA_DATABASE, FLEET_DATABASE, TENANTS_DATABASE):
                 self.postgres.create_database(database)
             self.port = ports.free_from(self.wanted_port)
-            settings = airflow_settings(self.directory, self.postgres, port=self.port, dags=self.dags)
+            settings = airflow_settings(
+                self.directory, self.postgres, port=self.port, dags=self.dags, project=self.project
+            )
             self.write_shell_settings(settings)
             self.airflow = Airflow(self.directory, settings)
             self._kills.append(self.airflow.kill)

@@ -18,6 +18,7 @@ from dbgear_airflow_provider.sandbox.environment import (
     FLEET_DATABASE,
     REGISTRY_CSV,
     TENANTS_DATABASE,
+    pools,
     process_environment,
 )
 from dbgear_airflow_provider.sandbox.stack import Stack
@@ -234,6 +235,19 @@ def test_a_wrong_query_is_told_where_it_is_wrong(provisioning: Provisioning) -> 
         if task["task_id"] == "main.list_tenants"
     ]
     assert tries == [1]  # a retry would not change it
+
+
+def test_a_missing_pool_fails_the_run_at_its_start(provisioning: Provisioning) -> None:
+    provisioning.client.delete_pool("dbgear_main")
+    try:
+        run_id, state = provisioning.run("tenant_id = 'T0002'")
+        assert state == "failed"
+        note = provisioning.client.request("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}")["note"]
+        assert "There is no pool dbgear_main" in note
+        states = {task["state"] for task in provisioning.client.task_instances(DAG_ID, run_id)}
+        assert states == {None}  # nothing was started
+    finally:
+        provisioning.client.import_pools(pools())
 
 
 def test_nobody_matches(provisioning: Provisioning) -> None:

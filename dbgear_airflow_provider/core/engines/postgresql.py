@@ -31,18 +31,30 @@ CONNECT_TIMEOUT_S = 15
 # Connection.extra keys that reach the driver; all others are refused by the hook.
 OPTIONS = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey", "application_name"})
 
+# Every step goes by an index of the catalog: pg_class has none by namespace, and a scan of it for each tenant would
+# cost more with every tenant that the server already holds. pg_depend has one:
+# https://www.postgresql.org/docs/current/catalog-pg-depend.html
 _CATALOG = """
-SELECT 'schema', nspname, nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY($1)
+WITH space AS (SELECT oid, nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY($1)),
+relation AS (
+    SELECT s.nspname, c.oid, c.relname
+      FROM space s
+      JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+       AND d.refobjid = s.oid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      JOIN pg_catalog.pg_class c ON c.oid = d.objid
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+)
+SELECT 'schema', nspname, nspname FROM space
 UNION ALL
-SELECT CASE WHEN c.relkind IN ('i', 'I') THEN 'index' ELSE 'table' END, n.nspname, c.relname
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = ANY($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'i', 'I')
+SELECT 'table', nspname, relname FROM relation
 UNION ALL
-SELECT 'foreign key', n.nspname, t.relname || '.' || k.conname
-  FROM pg_catalog.pg_constraint k
-  JOIN pg_catalog.pg_class t ON t.oid = k.conrelid
-  JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
- WHERE n.nspname = ANY($1) AND k.contype = 'f'
+SELECT 'index', r.nspname, c.relname
+  FROM relation r
+  JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
+  JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+UNION ALL
+SELECT 'foreign key', r.nspname, r.relname || '.' || k.conname
+  FROM relation r JOIN pg_catalog.pg_constraint k ON k.conrelid = r.oid AND k.contype = 'f'
 """
 
 # SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html

@@ -94,7 +94,7 @@ class FleetStore:
         if not records:
             return
         async with self._begin() as connection:
-            await connection.execute(sa.insert(operations), [vars(record) for record in records])
+            await connection.execute(sa.insert(operations), [_row(record) for record in records])
             states = {
                 (row["tenant_id"], row["instance"]): row
                 for record in records
@@ -222,6 +222,12 @@ class Recorder:
             batch = self._records[:BATCH_ROWS]
             await self._store.record(batch)
             del self._records[: len(batch)]
+
+
+def _row(record: OperationRecord) -> dict[str, Any]:
+    # Not every text can be stored, and one such message must not cost the results that are written with it.
+    error = record.error and record.error.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return {**vars(record), "error": error}
 
 
 def _states(record: OperationRecord) -> list[dict[str, Any]]:

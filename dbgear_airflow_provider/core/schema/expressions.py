@@ -7,6 +7,7 @@ from the parsed tree in the dialect of the engine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
@@ -35,6 +36,8 @@ _OPERATORS = (
     exp.Right, exp.Greatest, exp.Least, exp.Year, exp.Month, exp.Day, exp.TsOrDsToDate, exp.RegexpLike,
     exp.JSONExtract, exp.JSONExtractScalar, exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript,
 )  # fmt: skip
+
+_NUMBER = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 DEFAULTS = (
     "a number", "text in quotes", "b'0'", "NULL", "TRUE", "FALSE",
@@ -112,9 +115,17 @@ def _parse(text: str, *, columns: bool) -> exp.Expression:
             raise ValueError("comments are not allowed in it")
         if not isinstance(node, allowed):
             raise ValueError(f"{node.key.upper()} is not allowed in it")
+        if isinstance(node, exp.Literal) and not node.is_string and not _NUMBER.fullmatch(node.name):
+            raise ValueError(f"{node.name} is no number")
+        if isinstance(node, exp.Neg) and not columns and not _is_number(node.this.unnest()):
+            raise ValueError("- is for numbers")
         if isinstance(node.this, str) and "\0" in node.this:
             raise ValueError("the character NUL is not allowed in it")
     return tree
+
+
+def _is_number(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Neg) or (isinstance(node, exp.Literal) and not node.is_string)
 
 
 def _now(node: exp.Expression) -> exp.Expression:
@@ -142,5 +153,8 @@ def _for_postgres(node: exp.Expression) -> exp.Expression:
         utc = exp.AtTimeZone(this=exp.CurrentTimestamp(), zone=exp.Literal.string("UTC"))
         return exp.Paren(this=utc)
     if isinstance(node, exp.JSONExtract | exp.JSONExtractScalar):
-        node.set("only_json_types", True)  # the operators -> and ->>, which JSONB has as well
+        # JSON is JSONB there, and sqlglot writes the functions of PostgreSQL's JSON.
+        function = "jsonb_extract_path" + ("_text" if isinstance(node, exp.JSONExtractScalar) else "")
+        keys = [exp.Literal.string(str(part.this)) for part in node.expression.expressions[1:]]
+        return exp.Anonymous(this=function, expressions=[node.this, *keys])
     return node

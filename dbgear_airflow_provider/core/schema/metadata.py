@@ -157,6 +157,8 @@ def _add_index(table: sa.Table, name: str, index: Index, where: str) -> None:
 
 
 def _index_column(table: sa.Table, entry: str, where: str) -> sa.ColumnElement[object]:
+    if entry in table.c:
+        return table.c[entry]
     name, _, order = entry.strip().rpartition(" ")
     if order.upper() not in {"ASC", "DESC"}:
         name, order = entry, ""
