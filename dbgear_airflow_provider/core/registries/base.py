@@ -51,5 +51,5 @@ class TenantRegistryProvider(ABC):
         """Return the records of the source that are no valid tenant, in the order of the source."""
         return []
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027  most registries hold nothing
         """Release what the provider holds open. Safe to repeat."""
