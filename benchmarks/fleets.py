@@ -7,6 +7,10 @@ from pathlib import Path
 
 import yaml
 
+COLUMNS = (
+    *("tenant_id", "customer_name", "customer_code", "region", "tier", "status"),
+    *("created_at", "updated_at", "isolation_strategy"),
+)
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -15,9 +19,7 @@ def write_project(folder: Path, tenants: int, *, connection_id: str = "dbgear_ta
     registry = folder / "tenants.csv"
     with registry.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            "tenant_id customer_name customer_code region tier status created_at updated_at isolation_strategy".split()
-        )
+        writer.writerow(COLUMNS)
         for number in range(tenants):
             code = f"t{number:05}"
             times = ["2026-01-01T00:00:00Z"] * 2

@@ -61,9 +61,7 @@ def get_provider_info() -> dict[str, Any]:
                 },
             },
         ],
-        "plugins": [
-            {"name": "dbgear", "plugin-class": "dbgear_airflow_provider.plugins.plugin.DbgearPlugin"}
-        ],
+        "plugins": [{"name": "dbgear", "plugin-class": "dbgear_airflow_provider.plugins.plugin.DbgearPlugin"}],
         "config": {
             "dbgear": {
                 "description": "Settings of the DBGear provider.",

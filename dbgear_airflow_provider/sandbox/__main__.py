@@ -28,7 +28,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         # Imported here: it takes a second, in which Ctrl-C should not print a traceback either.
-        from .run import run
+        from .run import run  # noqa: PLC0415
     except KeyboardInterrupt:
         return _INTERRUPTED
     return run(arguments.dir, port=arguments.port, once=arguments.once)

@@ -106,7 +106,7 @@ class TenantAutomationEngine:
 
     def _limits(self, parallel_limit: int | None) -> Limits:
         return Limits(
-            parallel=min(parallel_limit or self.max_parallel, self.max_parallel),
+            parallel=self.max_parallel if parallel_limit is None else min(parallel_limit, self.max_parallel),
             timeout_s=self.operation_timeout,
             attempts=self.settings.automation.retry_attempts,
         )

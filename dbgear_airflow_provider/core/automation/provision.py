@@ -105,21 +105,29 @@ class _Work:
         return outcome
 
     async def _read(self, session: Session) -> tuple[set[ObjectKey], LedgerEntry | None]:
-        """Return what exists and the ledger's row. Raises OwnershipError where the schema is not ours."""
+        """Return what exists and the ledger's row. Raises OwnershipError where a schema is not ours."""
         place = self.instance.place
         existing = await session.objects(sorted({key.schema for key in self.wanted.keys}))
-        there = [key for key in existing if key.schema == place.schema and key.kind != "schema"]
-        if not there:
+        filled = sorted({key.schema for key in existing if key.kind != "schema"})
+        if not filled:
             return existing, None
-        where = f"{place.database}.{place.schema} on target {place.target}"
-        ledger = ObjectKey(kind="table", schema=place.schema, name=LEDGER)
-        entry = await session.ledger_entry(place.schema, PROVISIONED) if ledger in existing else None
+        ledgers = {key.schema for key in existing if key.kind == "table" and key.name == LEDGER}
+        entry = await session.ledger_entry(place.schema, PROVISIONED) if place.schema in ledgers else None
         if entry is None:
+            where = self._where(filled[0])
             raise OwnershipError(f"{where} holds objects that were not made by DBGear", place=where)
         if (entry.tenant_id, entry.instance) != (self.instance.tenant_id, self.instance.name):
-            owner = f"{entry.tenant_id} ({entry.instance})"
+            where, owner = self._where(place.schema), f"{entry.tenant_id} ({entry.instance})"
             raise OwnershipError(f"{where} belongs to tenant {owner}", place=where, owner=owner)
+        for schema in sorted(ledgers - {place.schema}):
+            # The further schemas of a document have none: this one is the main schema of somebody.
+            where = self._where(schema)
+            raise OwnershipError(f"{where} belongs to another tenant", place=where)
         return existing, entry
+
+    def _where(self, schema: str) -> str:
+        place = self.instance.place
+        return f"{place.database}.{schema} on target {place.target}"
 
     def _outcome(self, missing: list[PreparedObject], before: list[str], entry: LedgerEntry | None) -> Provisioned:
         return Provisioned(

@@ -44,7 +44,7 @@ relation AS (
       JOIN pg_catalog.pg_class c ON c.oid = d.objid
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 )
-SELECT 'schema', nspname, nspname FROM space
+SELECT 'schema', nspname::text, nspname::text FROM space
 UNION ALL
 SELECT 'table', nspname, relname FROM relation
 UNION ALL
@@ -142,7 +142,8 @@ class PostgresSession(Session):
 class PostgresServer(Server):
     """A PostgreSQL server. Connections to the shared database are pooled, those to tenants' own are not."""
 
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    # With a paramstyle of % the compiler would double each % of a name or comment.
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
     def __init__(self, name: str, address: ServerAddress, *, max_connections: int = 8) -> None:
         super().__init__(name, address, max_connections=max_connections)

@@ -70,8 +70,10 @@ class Fleet:
         with (self.folder / "tenants.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(
-                ["tenant_id", "customer_name", "customer_code", "region", "tier", "status"]
-                + ["created_at", "updated_at", "isolation_strategy", "instances"]
+                [
+                    *("tenant_id", "customer_name", "customer_code", "region", "tier", "status"),
+                    *("created_at", "updated_at", "isolation_strategy", "instances"),
+                ]
             )
             for tenant_id, code, isolation, instances in rows:
                 times = ["2026-01-01", "2026-01-01"]
@@ -84,9 +86,7 @@ class Fleet:
         (self.folder / "configs" / f"{tenant_id}.yaml").write_text(yaml.safe_dump(config))
 
     @asynccontextmanager
-    async def engine(
-        self, run_id: str | None = None, **settings: Any
-    ) -> AsyncIterator[TenantAutomationEngine]:
+    async def engine(self, run_id: str | None = None, **settings: Any) -> AsyncIterator[TenantAutomationEngine]:
         """Open the engine; run_id: keep results under it. settings: of `automation`."""
         registry = CSVTenantProvider(str(self.folder / "tenants.csv"), str(self.folder / "configs"))
         timeout = settings.pop("operation_timeout", 60)

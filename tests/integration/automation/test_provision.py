@@ -32,8 +32,14 @@ async def test_each_instance_gets_its_objects_in_a_schema_of_its_own(fleet):
     assert set(catalog) == {schema_of(fleet, id_, name) for id_ in ids for name in ("main", "test")}
     for schema, objects in catalog.items():
         text = "\n".join(objects)
-        for part in ("r customers ", "r orders ", "i orders_idx_customer ", "r dbgear_migrations ", "fk_orders_customers"):
-            assert part in text, (schema, part)
+        for name in (
+            "r customers ",
+            "r orders ",
+            "r dbgear_migrations ",
+            "i orders_idx_customer ",
+            "fk_orders_customers",
+        ):
+            assert name in text, (schema, name)
     schema = schema_of(fleet, "T0002")
     fleet.query(f'INSERT INTO "{schema}".customers DEFAULT VALUES')
     assert fleet.query(f'SELECT tenant_id FROM "{schema}".customers') == [("T0002",)]
@@ -157,10 +163,10 @@ async def test_a_schema_of_another_tenant_is_never_touched(fleet):
 
 async def test_tenants_that_would_share_a_name_are_not_touched(fleet):
     code = f"same_{fleet.database}"
-    fleet.write([["A", code, "schema", "main"], ["B", code.upper(), "schema", "main"], ["C", "other", "schema", "main"]])
+    fleet.write([["A", code, "schema", "main"], ["B", code.upper(), "schema", "main"], ["C", "c", "schema", "main"]])
     results = await provision(fleet, ["A", "B", "C"])
     assert failures(results) == {"A": "NameClashError", "B": "NameClashError"}
-    assert set(fleet.catalog()) == {"other_jp_main"}
+    assert set(fleet.catalog()) == {"c_jp_main"}
 
 
 async def test_a_changed_document_gets_its_new_objects_and_is_told(fleet):
@@ -196,7 +202,7 @@ async def test_two_runs_at_once_do_nothing_twice(fleet):
     first, second = await asyncio.gather(provision(fleet, ids), provision(fleet, ids))
     assert failures(first) == failures(second) == {}
     created = [(a.details["created"], b.details["created"]) for a, b in zip(first, second, strict=True)]
-    assert all(sorted(pair)[0] == 0 and sorted(pair)[1] > 0 for pair in created)
+    assert all(min(pair) == 0 < max(pair) for pair in created)
 
 
 async def test_two_runs_at_once_on_databases_of_their_own(fleet):
@@ -260,7 +266,7 @@ async def test_a_run_that_goes_on_does_only_what_is_left(fleet):
 
 
 async def test_cancelling_rolls_back_what_runs_and_starts_nothing_further(fleet):
-    ids = fleet.tenants(20)
+    fleet.tenants(20)
     slow_down(fleet, "T0001", seconds=30)
     async with fleet.engine() as engine:
         running = asyncio.create_task(engine.bulk_provision_tenants({}, dry_run=False, parallel_limit=1))
@@ -300,3 +306,35 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  the condition is the server's, which tells nobody
             await asyncio.sleep(0.02)
+
+
+TWO_SCHEMAS = """
+schemas:
+  {{ tenant | schema_name(instance) }}:
+    tables:
+      users: {columns: [{columnName: id, columnType: INT, primaryKey: 1}]}
+  audit:
+    tables:
+      events: {columns: [{columnName: id, columnType: INT, primaryKey: 1}]}
+"""
+
+
+async def test_a_second_schema_of_a_document_stands_beside_the_first(fleet):
+    ids = fleet.tenants(1)
+    fleet.template.write_text(TWO_SCHEMAS)
+    assert failures(await provision(fleet, ids)) == {}
+    main = schema_of(fleet, "T0001")
+    assert set(fleet.catalog()) == {main, f"{main}_audit"}
+    (result,) = await provision(fleet, ids)
+    assert result.details["created"] == 0
+
+
+async def test_a_second_schema_that_is_anothers_is_never_touched(fleet):
+    fleet.write([["A", f"a_{fleet.database}", "schema", "main"]])
+    main = f"a_{fleet.database}_jp_main"
+    fleet.query(f'CREATE SCHEMA "{main}_audit" CREATE TABLE events (id int)')
+    fleet.template.write_text(TWO_SCHEMAS)
+    (result,) = await provision(fleet, ["A"])
+    assert result.details["error_kind"] == "OwnershipError"
+    assert f"{main}_audit" in result.error
+    assert main not in fleet.catalog()

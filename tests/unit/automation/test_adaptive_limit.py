@@ -43,7 +43,7 @@ class Simulation:
         return self.run(tenants, lambda: gate.limit, gate.done)
 
     def best(self) -> float:
-        return max(self.run(TENANTS, lambda fixed=fixed: fixed) for fixed in FIXED)  # type: ignore[misc]
+        return max(self.run(TENANTS // 4, lambda fixed=fixed: fixed) for fixed in FIXED)  # type: ignore[misc]
 
 
 def gate_for(server: Simulation, maximum: int = 32) -> AdaptiveLimit:

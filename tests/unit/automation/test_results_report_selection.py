@@ -51,20 +51,18 @@ def failed(tenant_id: str, error: str, *, transient: bool) -> OperationResult:
 
 
 def record(tenant_id: str, status: str = "success", **fields: Any) -> OperationRecord:
-    return OperationRecord(
-        **{
-            "run_id": "r",
-            "tenant_id": tenant_id,
-            "operation": "provision",
-            "status": status,
-            "dry_run": False,
-            "attempt": 1,
-            "started_at": NOW,
-            "duration_s": 1.2304,
-            "details": {"created": 7},
-        }
-        | fields
-    )
+    defaults: dict[str, Any] = {
+        "run_id": "r",
+        "tenant_id": tenant_id,
+        "operation": "provision",
+        "status": status,
+        "dry_run": False,
+        "attempt": 1,
+        "started_at": NOW,
+        "duration_s": 1.2304,
+        "details": {"created": 7},
+    }
+    return OperationRecord(**defaults | fields)
 
 
 # errors
@@ -76,7 +74,7 @@ def kinds_of(kind: type[DbgearError]) -> Iterator[type[DbgearError]]:
         yield from kinds_of(child)
 
 
-@pytest.mark.parametrize("kind", sorted(set(kinds_of(DbgearError)), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(set(kinds_of(DbgearError)), key=repr))
 def test_every_error_survives_pickling_and_copying(kind: type[DbgearError]) -> None:
     if issubclass(kind, InvalidInputError):
         error: DbgearError = kind("wrong", where="顧客.csv, line 3", received={"a": [1]}, allowed=["x", "y"])

@@ -72,7 +72,7 @@ def test_another_airflows_variables_are_not_inherited(monkeypatch: pytest.Monkey
 
 
 def test_the_shell_settings_survive_the_shell(tmp_path: Path) -> None:
-    stack = Stack(tmp_path)
+    stack = Stack(tmp_path, port=8080)
     wanted = settings(tmp_path)
     stack.write_shell_settings(wanted)
     assert stat.S_IMODE(stack.shell_settings.stat().st_mode) == 0o600

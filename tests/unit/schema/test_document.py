@@ -156,7 +156,7 @@ def test_unknown_keys_are_told_once_with_their_place(caplog: pytest.LogCaptureFi
 
 
 def test_every_key_of_the_format_is_known(caplog: pytest.LogCaptureFixture) -> None:
-    column = INT | {
+    column: dict[str, Any] = INT | {
         "displayName": "a",
         "columnType": {
             "columnType": "ENUM('a')",

@@ -10,7 +10,7 @@ from sqlalchemy.types import TypeEngine
 from dbgear_airflow_provider.core.schema.expressions import SqlText, default_value, expression
 
 POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]
-MYSQL = mysql.dialect()  # type: ignore[no-untyped-call]
+MYSQL = mysql.dialect()
 COLUMNS = ["a", "b", "key", "名前", "data"]
 
 
@@ -118,8 +118,13 @@ INJECTIONS = [
     "1 CHECK (1 = 1)",
     "DEFAULT",
     "(" * 5000 + "1" + ")" * 5000,
-    "-" * 100_000,
+    "-" * 10_000,
     "{{ x }}",
+    "-''",
+    "-NULL",
+    "0E",
+    "1.e",
+    "-(TRUE)",
     "COPY users TO PROGRAM 'id'",
 ]
 
@@ -142,8 +147,9 @@ def test_what_is_no_default(text: str) -> None:
         ("a % 2", '"a" % 2'),
         ("a LIKE '100%'", "\"a\" LIKE '100%'"),
         ("a IN (1, 2) AND b <> 3", '"a" IN (1, 2) AND "b" <> 3'),
-        ("data->'$.x'", "\"data\" -> 'x'"),
-        ("data->>'$.x.y'", "\"data\" ->> 'x' ->> 'y'"),
+        ("data->'$.x'", "JSONB_EXTRACT_PATH(\"data\", 'x')"),
+        ("data->>'$.x.y'", "JSONB_EXTRACT_PATH_TEXT(\"data\", 'x', 'y')"),
+        ("data->>'$.x[0]'", "JSONB_EXTRACT_PATH_TEXT(\"data\", 'x', '0')"),
     ],
 )
 def test_an_expression_on_postgresql(text: str, sql: str) -> None:
