@@ -15,11 +15,19 @@ import yaml
 from pydantic import BaseModel
 from sqlalchemy.dialects import postgresql
 
-from dbgear_airflow_provider.core import TenantInfo, TenantQuery, load_project
+from dbgear_airflow_provider.core import (
+    CSVTenantProvider,
+    MacroProcessor,
+    TenantInfo,
+    TenantQuery,
+    TenantTemplateEngine,
+    load_project,
+)
 from dbgear_airflow_provider.core.fleet.tables import operations, tenant_instances
 from dbgear_airflow_provider.core.schema import SchemaDocument, build_metadata
 from dbgear_airflow_provider.core.schema.types import parse_type
 from dbgear_airflow_provider.core.settings import ProjectSettings
+from dbgear_airflow_provider.core.templating.filters import FILTERS
 from dbgear_airflow_provider.core.tenants.fields import closed_set
 
 ROOT = Path(__file__).parents[3]
@@ -175,6 +183,35 @@ def test_schema_documents_are_valid(block: str) -> None:
     document = SchemaDocument.load(yaml.safe_load(block), where="docs")
     assert list(document.unknown_keys()) == []
     assert build_metadata(document, {"main": "main"}).tables
+
+
+def test_every_filter_and_shipped_template_is_told() -> None:
+    told = {re.findall(r"\| (\w+)", word(row[0]))[0] for row in rows("docs/templates.md", "Filters")}
+    jinjas_own = {"indent", "trim"}  # changed inside, the same outside
+    assert told == set(FILTERS) - jinjas_own
+    assert {word(row[0]) for row in rows("docs/templates.md")} >= {path.name for path in ROOT.glob("templates/*.j2")}
+
+
+async def test_the_template_of_the_documentation_renders(tmp_path: Path) -> None:
+    (block,) = blocks("docs/templates.md", "jinja")
+    (tmp_path / "example.j2").write_text(block)
+    registry = CSVTenantProvider(ROOT / "include" / "registry" / "tenants.csv")
+    tenant = (await registry.get_tenant("T0002")).model_copy(update={"customer_name": "a: {{ b }}\n'${X}\", c: d"})
+    document = TenantTemplateEngine(tmp_path, registry).render_schema(tenant, {}, template="example.j2")
+    tables = document["schemas"]["hoshino_japan_main"]["tables"]
+    assert tables["settings"]["displayName"] == tenant.customer_name
+    assert tables["settings"]["columns"][1]["defaultValue"] == "'T0002'"
+
+
+async def test_the_macros_of_the_documentation_are_known() -> None:
+    tenant = await CSVTenantProvider(ROOT / "include" / "registry" / "tenants.csv").get_tenant("T0002")
+    macros = MacroProcessor.for_tenant(tenant, "main")
+    found = [macro for row in rows("docs/templates.md", "Macros") for macro in re.findall(r"`(\$\{.*?\})`", row[0])]
+    assert len(found) > len(macros.macro_functions)
+    for macro in found:
+        assert "$" not in macros.process_string(macro)
+    told = {re.findall(r"\w+", macro)[0].lower() for macro in found}
+    assert told == {*macros.context, *macros.macro_functions}
 
 
 @pytest.mark.parametrize("table", [operations, tenant_instances], ids=lambda table: table.name)
