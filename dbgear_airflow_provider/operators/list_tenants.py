@@ -62,6 +62,9 @@ class DbgearListTenantsOperator(DbgearOperator):
             self.log.warning("left out: %s", error)
         for tenant_id, why in selection.clashing.items():
             self.log.error("tenant %s: %s", tenant_id, why)
+        for tenant in selection.tenants:
+            if tenant.status != "active":
+                self.log.warning("tenant %s is %s, and the query selects it", tenant.tenant_id, tenant.status)
         tenant_ids = [tenant.tenant_id for tenant in selection.tenants]
         batches = cut_batches(tenant_ids, target=self.target, max_batches=max_batches)
         self.log.info("%d tenants on target %s in %d batches", len(tenant_ids), self.target, len(batches))

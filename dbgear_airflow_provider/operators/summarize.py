@@ -10,6 +10,7 @@ from typing import Any
 from airflow.sdk import Context, ObjectStoragePath
 
 from ..core.automation import RunReport, build_report
+from ..core.errors import TenantsFailedError
 from ..hooks.project import open_fleet
 from .base import DbgearOperator, as_bool, run_folder, run_key
 
@@ -59,14 +60,14 @@ class DbgearSummarizeOperator(DbgearOperator):
     def _selected(self, ti: Any) -> tuple[list[str], list[str]]:
         """Return the ids of the selected tenants and the registry's bad records.
 
-        Raises where a list is missing: then nobody knows what the run was about.
+        Raises TenantsFailedError where a list is missing: then nobody knows what the run was about.
         """
         tenant_ids: list[str] = []
         rejected: list[str] = []
         for task_id in self.list_task_ids:
             batches = ti.xcom_pull(task_ids=task_id)
             if batches is None:
-                raise RuntimeError(f"task {task_id} selected no tenants: see its log")
+                raise TenantsFailedError(f"task {task_id} failed: which tenants the run is about is not known")
             tenant_ids += [tenant_id for batch in batches for tenant_id in batch["tenant_ids"]]
             # Every target reads the same registry.
             rejected = ti.xcom_pull(task_ids=task_id, key="rejected") or rejected

@@ -86,8 +86,9 @@ def _interrupts(stack: Stack) -> Iterator[None]:
     try:
         yield
     finally:
+        # Once stopped by a signal, all that is left is to exit with our code: a late second one has nothing to end.
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if received else handler)
 
 
 @contextmanager

@@ -237,13 +237,22 @@ def test_a_wrong_query_is_told_where_it_is_wrong(provisioning: Provisioning) -> 
     assert tries == [1]  # a retry would not change it
 
 
-def test_a_missing_pool_fails_the_run_at_its_start(provisioning: Provisioning) -> None:
-    provisioning.client.delete_pool("dbgear_main")
+@pytest.mark.parametrize(
+    ("slots", "told"),
+    [(None, "There is no pool dbgear_main"), (1, "Pool dbgear_main has 1 slots; one task takes 2")],
+)
+def test_a_pool_that_would_never_let_a_task_in_fails_the_run_at_its_start(
+    provisioning: Provisioning, slots: int | None, told: str
+) -> None:
+    if slots is None:
+        provisioning.client.delete_pool("dbgear_main")
+    else:
+        provisioning.client.import_pools({"dbgear_main": {**pools()["dbgear_main"], "slots": slots}})
     try:
         run_id, state = provisioning.run("tenant_id = 'T0002'")
         assert state == "failed"
         note = provisioning.client.request("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}")["note"]
-        assert "There is no pool dbgear_main" in note
+        assert told in note
         states = {task["state"] for task in provisioning.client.task_instances(DAG_ID, run_id)}
         assert states == {None}  # nothing was started
     finally:

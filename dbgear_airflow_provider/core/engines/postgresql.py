@@ -169,7 +169,10 @@ class PostgresServer(Server):
         if self._pool is None:
             # Assigned before the first await, so that two tasks do not open two pools.
             self._pool = asyncpg.create_pool(
-                **self._arguments(self.address.database), min_size=0, max_size=self.max_connections
+                **self._arguments(self.address.database),
+                min_size=0,
+                max_size=self.max_connections,
+                reset=_as_it_is,
             )
         return await self._pool
 
@@ -235,6 +238,10 @@ class PostgresServer(Server):
 def _lock_key(name: str) -> int:
     """Return the 64-bit signed number that PostgreSQL's advisory locks go by."""
     return int.from_bytes(hashlib.sha256(f"dbgear:{name}".encode()).digest()[:8], "big", signed=True)
+
+
+async def _as_it_is(_: Any) -> None:
+    """Give a connection back without asking the server: locks and settings of ours end with their transaction."""
 
 
 async def _close(connection: Any) -> None:
