@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,7 +114,10 @@ def _provision(stack: Stack, console: Console) -> bool:
     if stack.port != stack.wanted_port:
         console.print(f"[yellow]Port {stack.wanted_port} is in use; Airflow takes {stack.port}.[/]")
     with _step(console, "Start Airflow"):
-        fleet = asyncio.run(verify.expected_fleet(shared_database=environment.TENANTS_DATABASE))
+        # In a thread, where no signal can break into the event loop.
+        with ThreadPoolExecutor(1) as threads:
+            expected = verify.expected_fleet(shared_database=environment.TENANTS_DATABASE)
+            fleet = threads.submit(asyncio.run, expected).result()
         stack.airflow.wait_healthy()
         client.import_pools(environment.pools())
     with _step(console, f"Read the DAG {DAG_ID}"):
