@@ -26,7 +26,7 @@ from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres
 from .fleets import write_project
 
 TENANTS = 500
-ROUNDS = 4
+ROUNDS = 3
 # Checkpoints write what an earlier measurement left: they come between the measurements, not within.
 SETTINGS = {"max_wal_size": "4GB", "min_wal_size": "4GB", "checkpoint_timeout": "1h"}
 
