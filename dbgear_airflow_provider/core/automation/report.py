@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import TenantsFailedError
 from ..fleet import OperationRecord
-from .results import NAMED, OperationStatus
+from .results import OperationStatus, failure_text
 
 NO_RESULT = "no result: its task did not run, or was killed before it could say"
 
@@ -77,13 +77,9 @@ class RunReport:
         """Raise TenantsFailedError, naming the first few with their causes, when a tenant did not succeed."""
         failed = self.failed
         if failed:
-            causes = [f"{tenant.tenant_id}: {tenant.error}" for tenant in failed[:NAMED]]
-            if len(failed) > NAMED:
-                causes.append(f"and {len(failed) - NAMED} more")
-            raise TenantsFailedError(
-                f"{len(failed)} of {len(self.tenants)} tenants failed: " + "; ".join(causes),
-                tenant_ids=[tenant.tenant_id for tenant in failed],
-            )
+            causes = [(tenant.tenant_id, tenant.error) for tenant in failed]
+            text = failure_text(causes, len(self.tenants))
+            raise TenantsFailedError(text, tenant_ids=[tenant.tenant_id for tenant in failed])
 
 
 def build_report(

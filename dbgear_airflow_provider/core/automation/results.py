@@ -65,11 +65,15 @@ def raise_for_failures(results: Sequence[OperationResult]) -> None:
     failed = [result for result in results if result.status is OperationStatus.ERROR]
     if not failed:
         return
-    causes = [f"{result.tenant_id}: {result.error}" for result in failed[:NAMED]]
+    retryable = any((result.details or {}).get("transient") for result in failed)
+    kind = TenantsRetryableError if retryable else TenantsFailedError
+    causes = [(result.tenant_id, result.error) for result in failed]
+    raise kind(failure_text(causes, len(results)), tenant_ids=[result.tenant_id for result in failed])
+
+
+def failure_text(failed: Sequence[tuple[str, str | None]], total: int) -> str:
+    """Return how many of `total` tenants failed, and the first few (tenant_id, error) of them."""
+    causes = [f"{tenant_id}: {error}" for tenant_id, error in failed[:NAMED]]
     if len(failed) > NAMED:
         causes.append(f"and {len(failed) - NAMED} more")
-    retryable = any((result.details or {}).get("transient") for result in failed)
-    raise (TenantsRetryableError if retryable else TenantsFailedError)(
-        f"{len(failed)} of {len(results)} tenants failed: " + "; ".join(causes),
-        tenant_ids=[result.tenant_id for result in failed],
-    )
+    return f"{len(failed)} of {total} tenants failed: " + "; ".join(causes)
