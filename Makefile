@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv run test bench lint clean
+.PHONY: venv servers run test bench lint clean
 
 venv: $(VENV)/.installed
 
@@ -13,6 +13,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	touch $@
+
+# The servers that tests start for themselves. Where both are there, nothing is installed.
+servers:
+	@PATH=$$PATH:/usr/sbin; command -v mariadbd >/dev/null && command -v redis-server >/dev/null || { \
+		sudo=$$(test $$(id -u) = 0 || echo sudo); \
+		$$sudo apt-get update -qq && \
+		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			mariadb-server redis-server default-libmysqlclient-dev pkg-config >/dev/null; }
 
 run: venv
 	$(BIN)/python -m dbgear_airflow_provider.sandbox $(if $(ONCE),--once)
@@ -23,10 +31,11 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: lint servers
 	$(BIN)/python -m pytest
 
 bench: venv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
 clean:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres, PostgresServer
+from tests.servers import MariaDB, Redis
+from tests.servers.mariadb import MySQLServer
 
 
 @pytest.fixture
@@ -41,3 +43,29 @@ def database(postgres: PostgresServer) -> Iterator[str]:
     postgres.create_database(name)
     yield name
     postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MySQLServer]:
+    """A MariaDB or MySQL server to create databases on: DBGEAR_TEST_MYSQL_URL, or one of our own."""
+    if url := os.environ.get("DBGEAR_TEST_MYSQL_URL"):
+        yield MySQLServer.from_url(url)
+        return
+    with MariaDB.running() as server:
+        yield server
+
+
+@pytest.fixture
+def mysql_database(mariadb: MySQLServer) -> Iterator[str]:
+    """The name of an empty database of the test's own."""
+    name = f"test_{os.urandom(6).hex()}"
+    mariadb.create_database(name)
+    yield name
+    mariadb.drop_database(name)
+
+
+@pytest.fixture
+def redis_server() -> Iterator[Redis]:
+    """A Redis of the test's own, which may be crashed, frozen and started again."""
+    with Redis.running() as server:
+        yield server

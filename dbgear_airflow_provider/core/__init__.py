@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .automation import OperationResult, OperationStatus, TenantAutomationEngine
     from .fleet import FleetStore
-    from .registries import CSVTenantProvider, TenantRegistryProvider
+    from .registries import (
+        APITenantProvider,
+        CSVTenantProvider,
+        DatabaseTenantProvider,
+        DBGearTenantProvider,
+        ExcelTenantProvider,
+        TenantRegistryProvider,
+    )
     from .settings import load_project
     from .templating import MacroProcessor, TenantTemplateEngine
     from .tenants import TenantInfo, TenantQuery
 
 _HOMES = {
+    "APITenantProvider": "registries",
     "CSVTenantProvider": "registries",
+    "DBGearTenantProvider": "registries",
+    "DatabaseTenantProvider": "registries",
+    "ExcelTenantProvider": "registries",
     "FleetStore": "fleet",
     "MacroProcessor": "templating",
     "OperationResult": "automation",
@@ -31,7 +42,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "APITenantProvider",
     "CSVTenantProvider",
+    "DBGearTenantProvider",
+    "DatabaseTenantProvider",
+    "ExcelTenantProvider",
     "FleetStore",
     "MacroProcessor",
     "OperationResult",

@@ -7,17 +7,28 @@ DbgearError
 │   │   ├── RegistryRecordError   a row or item of a tenant registry
 │   │   ├── QueryError            a tenant query
 │   │   ├── TemplateError         a template, or a macro in it
-│   │   └── DocumentError         a schema document
+│   │   ├── DocumentError         a schema document
+│   │   ├── DataError             a row of initial data, or its data model
+│   │   └── MigrationError        a migration script
 │   ├── TenantNotFoundError   the registry knows no such tenant
 │   ├── NameClashError        two tenants would share a database, schema or table prefix
 │   ├── UnsupportedError      the engine or this version cannot do it
 │   ├── OwnershipError        an object on the server belongs to somebody else
 │   ├── StatementError        the server refused a statement
+│   ├── CredentialError       a sink does not take a tenant's credential
+│   ├── NotProvisionedError   the instance is not there yet
+│   ├── PlanRefusedError      a plan would lose data without leave, or is not the one that was approved
+│   ├── EditedMigrationError  a migration that was applied is not what its script says now
+│   ├── MigrationOrderError   a version is missing, older than what was applied, or half done
+│   ├── SyncRefusedError      what the sources say would change too much of the registry
+│   ├── RolloutStoppedError   a rollout takes no new tenants: its error budget is spent, or somebody stopped it
 │   └── TenantsFailedError    tenants of a batch or run failed, none of them worth a retry
 └── TransientError            worth a retry
     ├── SourceUnavailableError    the registry did not answer
     ├── ServerUnavailableError    the target server did not answer, or dropped the connection
+    ├── SinkUnavailableError      the sink of credentials did not answer
     ├── LockTimeoutError          somebody else holds the tenant or one of its objects
+    ├── RowsChangedError          somebody has put a row into a table since it was read
     ├── OperationTimeoutError     the tenant's time limit ran out
     └── TenantsRetryableError     tenants of a batch failed, at least one of them worth a retry
 
@@ -101,6 +112,14 @@ class DocumentError(InvalidInputError):
     """A schema document is invalid."""
 
 
+class DataError(InvalidInputError):
+    """A row of initial data does not fit its column, or a data model is invalid."""
+
+
+class MigrationError(InvalidInputError):
+    """A migration script, its folder or its manifest is not what it should be."""
+
+
 class TenantNotFoundError(TerminalError):
     """The registry knows no tenant of that id."""
 
@@ -121,6 +140,48 @@ class StatementError(TerminalError):
     """The server refused a statement. `details` has `code` (SQLSTATE or errno) and `statement`."""
 
 
+class CredentialError(TerminalError):
+    """A sink does not take a tenant's credential. The text tells no password."""
+
+
+class NotProvisionedError(TerminalError):
+    """An instance is not there yet, so that nothing of it can be changed."""
+
+
+class PlanRefusedError(TerminalError):
+    """A plan is not carried out: it may lose data and nobody gave leave, or it is not the one that was approved.
+
+    `details` has `statements`, the SQL that is refused, and `plan`, the hash of what would be done now.
+    """
+
+
+class EditedMigrationError(TerminalError):
+    """A script was changed after it was applied, or a part of it.
+
+    `details` has `version`, `file`, `applied` (the checksum in the ledger), and where the fleet store has the old text
+    `diff` (unified).
+    """
+
+
+class MigrationOrderError(TerminalError):
+    """The ledger and the scripts do not go together. `details` has `version`, the one that it is about."""
+
+
+class SyncRefusedError(TerminalError):
+    """A sync would change more of the registry than it may: a source is empty, shrunken or broken.
+
+    `details` has `guard` (`empty`, `shrunken`, `terminated`, `suspended`, `cleared`, `rejected` or `incomplete`),
+    `sources` (names of those it is about) and `forceable` (whether a sync with force goes on all the same).
+    """
+
+
+class RolloutStoppedError(TerminalError):
+    """A rollout takes no new tenants: its error budget is spent, or somebody stopped it. Nothing was done.
+
+    `details` has `rollout` and `stage` (its index).
+    """
+
+
 class TenantsFailedError(TerminalError):
     """Tenants of a batch or a run failed, for reasons that a retry would not change."""
 
@@ -133,8 +194,16 @@ class ServerUnavailableError(TransientError):
     """A target server could not be reached, or the connection broke."""
 
 
+class SinkUnavailableError(TransientError):
+    """The sink of credentials could not be reached, or is in trouble."""
+
+
 class LockTimeoutError(TransientError):
     """Another session holds a lock for longer than we wait."""
+
+
+class RowsChangedError(TransientError):
+    """Somebody has put a row into a table since it was read."""
 
 
 class OperationTimeoutError(TransientError):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from airflow.sdk.configuration import conf, get_airflow_config
 
-from ..core.automation import OperationResult, TenantAutomationEngine
+from ..core.automation import OperationResult, Selection, TenantAutomationEngine, select_tenants
+from ..core.credentials import CredentialSink
 from ..core.engines import Server
 from ..core.fleet import FleetStore, Run
 from ..core.registries import TenantRegistryProvider
 from ..core.settings import MultiTenantSettings, load_project
 from ..core.templating import TenantTemplateEngine
+from .cache import open_cache
+from .credentials import open_sink
 from .fleet import FleetStoreHook
-from .registry import open_registry
+from .registry import cache_ttl_s, open_registry
 from .target import TenantTargetHook
 
 
@@ -40,12 +43,37 @@ def _home() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """What a project names, open: for one task, in one event loop."""
+    """What a project names, open: for one task, in one event loop. servers: the targets that are connected."""
 
     settings: MultiTenantSettings
     registry: TenantRegistryProvider
     store: FleetStore
-    servers: Mapping[str, Server]
+    opened: AsyncExitStack = field(repr=False)
+    servers: dict[str, Server] = field(default_factory=dict)
+    credentials: CredentialSink | None = None
+
+    async def connect(self, targets: Collection[str]) -> None:
+        """Open the targets of these names; they are closed with the fleet. Safe to repeat."""
+        for name in targets:
+            if name in self.servers:
+                continue
+            target = self.settings.target(name)
+            hook = TenantTargetHook(target.connection_id)
+            self.servers[name] = await hook.get_server(
+                name, max_connections=target.max_connections, shared_schema=target.shared_schema
+            )
+            self.opened.push_async_callback(self.servers[name].aclose)
+
+    async def select(self, query: str, target: str, isolation: Collection[str] = ()) -> Selection:
+        """Select the tenants that match a query and live on a target that is connected. See `select_tenants`."""
+        return await select_tenants(
+            self.registry,
+            self.settings,
+            query=query,
+            target=target,
+            isolation=isolation,
+            server=self.servers[target],
+        )
 
     def templates(self) -> TenantTemplateEngine:
         """Return the project's templates."""
@@ -57,7 +85,10 @@ class Fleet:
         )
 
     def automation(
-        self, run: Run | None = None, on_result: Callable[[OperationResult], None] = lambda _: None
+        self,
+        run: Run | None = None,
+        on_result: Callable[[OperationResult], None] = lambda _: None,
+        before_tenant: Callable[[str], Awaitable[None]] | None = None,
     ) -> TenantAutomationEngine:
         """Return the engine for bulk operations, with the project's limits."""
         limits = self.settings.automation
@@ -70,24 +101,29 @@ class Fleet:
             servers=self.servers,
             run=run,
             on_result=on_result,
+            credentials=self.credentials,
+            before_tenant=before_tenant,
         )
 
 
 @asynccontextmanager
 async def open_fleet(
-    project_file: str | None, *, fleet_conn_id: str, targets: Collection[str] = ()
+    project_file: str | None, *, fleet_conn_id: str, targets: Collection[str] = (), hands_over: bool = False
 ) -> AsyncIterator[Fleet]:
-    """Open a project's registry, fleet store and the targets of these names; close them at the end."""
+    """Open a project's registry, fleet store and the targets of these names; close them at the end.
+
+    hands_over: whether passwords of logins are made, so that the project's sink is opened too.
+    """
     settings = project_settings(project_file)
     async with AsyncExitStack() as stack:
-        registry = await open_registry(settings.tenant_registry)
+        cache = await open_cache(settings.cache, cache_ttl_s(settings.tenant_registry))
+        if cache is not None:
+            stack.push_async_callback(cache.aclose)
+        registry = await open_registry(settings.tenant_registry, cache)
         stack.push_async_callback(registry.aclose)
         store = await FleetStoreHook(fleet_conn_id).get_store()
         stack.push_async_callback(store.aclose)
-        servers = {}
-        for name in targets:
-            target = settings.target(name)
-            hook = TenantTargetHook(target.connection_id)
-            servers[name] = await hook.get_server(name, max_connections=target.max_connections)
-            stack.push_async_callback(servers[name].aclose)
-        yield Fleet(settings=settings, registry=registry, store=store, servers=servers)
+        sink = await stack.enter_async_context(open_sink(settings.access)) if hands_over else None
+        fleet = Fleet(settings=settings, registry=registry, store=store, opened=stack, credentials=sink)
+        await fleet.connect(targets)
+        yield fleet

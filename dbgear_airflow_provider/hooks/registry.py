@@ -2,57 +2,81 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
+from ..core.errors import SettingsError
+from ..core.settings import ApiRegistrySettings, DatabaseRegistrySettings, MultiTenantSettings, RegistrySettings
+from ..core.settings.registries import ProviderKind
+from .registry_api import APIRegistryHook
+from .registry_database import DatabaseRegistryHook
+from .registry_files import CSVRegistryHook, DbgearProjectRegistryHook, ExcelRegistryHook, stored_file
+from .registry_hook import RegistryHook
 
-from ..core.errors import DbgearError, SettingsError
-from ..core.registries import CSVTenantProvider, TenantRegistryProvider
-from ..core.settings import RegistrySettings
+if TYPE_CHECKING:
+    from ..core.registries import RegistryCache, TenantRegistryProvider
 
+__all__ = [
+    "HOOKS",
+    "APIRegistryHook",
+    "CSVRegistryHook",
+    "DatabaseRegistryHook",
+    "DbgearProjectRegistryHook",
+    "ExcelRegistryHook",
+    "RegistryHook",
+    "cache_ttl_s",
+    "open_registry",
+    "open_source",
+]
 
-class CSVRegistryHook(BaseHook):
-    """A CSV file of tenants. The connection's extra has `path` and, optionally, `config_dir`."""
-
-    conn_name_attr = "registry_conn_id"
-    default_conn_name = "dbgear_registry"
-    conn_type = "dbgear_csv"
-    hook_name = "DBGear tenant registry (CSV)"
-
-    def __init__(self, registry_conn_id: str = default_conn_name) -> None:
-        super().__init__()
-        self.registry_conn_id = registry_conn_id
-
-    async def get_provider(self) -> CSVTenantProvider:
-        """Return the registry. Raises SettingsError where the connection does not say which file."""
-        connection = await self.aget_connection(self.registry_conn_id)
-        extra = connection.extra_dejson
-        path = extra.get("path")
-        if not path:
-            raise SettingsError(
-                "the extra has no path", where=f"connection {self.registry_conn_id}", allowed='{"path": "/a/file.csv"}'
-            )
-        return CSVTenantProvider(path, extra.get("config_dir") or None)
-
-    def test_connection(self) -> tuple[bool, str]:
-        """Read the file; tell how many tenants it has and which rows are bad."""
-        try:
-            return True, asyncio.run(self._test())
-        except DbgearError as error:
-            return False, error.message
-
-    async def _test(self) -> str:
-        provider = await self.get_provider()
-        count = await provider.get_tenant_count()
-        rejected = await provider.rejected_records()
-        return "; ".join([f"{count} tenants, {len(rejected)} rejected rows", *(error.message for error in rejected)])
+# {kind of registry: its hook}
+HOOKS: dict[ProviderKind, type[RegistryHook[Any]]] = {
+    hook.provider: hook
+    for hook in (CSVRegistryHook, ExcelRegistryHook, DatabaseRegistryHook, APIRegistryHook, DbgearProjectRegistryHook)
+}
 
 
-async def open_registry(settings: RegistrySettings) -> TenantRegistryProvider:
-    """Return the registry that a project names: its Airflow connection, else its own section."""
+async def open_registry(
+    settings: RegistrySettings, cache: RegistryCache | None = None, *, where: str = "multi_tenant.tenant_registry"
+) -> TenantRegistryProvider:
+    """Return the registry that a project names, by its Airflow connection or its own section.
+
+    cache: of the caller, who closes it, as he does the registry. where: the settings' name in errors.
+    Raises SettingsError, UnsupportedError, and AirflowNotFoundException where there is no such connection.
+    """
     if settings.connection_id is not None:
-        return await CSVRegistryHook(settings.connection_id).get_provider()
-    csv = settings.config.csv
-    if csv is None:
-        raise SettingsError("no section config.csv", where="multi_tenant.tenant_registry")
-    return CSVTenantProvider(str(csv.path), csv.config_dir and str(csv.config_dir), watch_changes=csv.watch_changes)
+        return await HOOKS[settings.provider](settings.connection_id).get_provider(settings, cache)
+    from ..core.registries.factory import create_registry  # noqa: PLC0415 - DAG files need not wait for it
+
+    return create_registry(await _with_credentials(settings, where), cache, where=where)
+
+
+async def open_source(
+    name: str, settings: MultiTenantSettings, cache: RegistryCache | None = None
+) -> TenantRegistryProvider:
+    """Return a source of the project. Raises SettingsError where there is none of that name, and as `open_registry`."""
+    if name not in settings.sources:
+        raise SettingsError(
+            "no such source", where="multi_tenant.sources", received=name, allowed=list(settings.sources) or "none"
+        )
+    return await open_registry(settings.sources[name], cache, where=f"multi_tenant.sources.{name}")
+
+
+def cache_ttl_s(settings: RegistrySettings) -> float:
+    """Return how many seconds answers of a registry are kept; 0: they are not, as with files, which are read anew."""
+    match settings.provider:
+        case "database":
+            return (settings.config.database or DatabaseRegistrySettings()).cache_ttl
+        case "api":
+            return (settings.config.api or ApiRegistrySettings()).cache_ttl
+    return 0
+
+
+async def _with_credentials(settings: RegistrySettings, where: str) -> RegistrySettings:
+    """Return the settings with a file on object storage as one that Airflow's connections open."""
+    section = getattr(settings.config, settings.provider)
+    path = getattr(section, "path", None)
+    if not isinstance(path, str):  # a Path is a file of this machine
+        return settings
+    file = await stored_file(path, f"{where}.config.{settings.provider}.path")
+    config = settings.config.model_copy(update={settings.provider: section.model_copy(update={"path": file})})
+    return settings.model_copy(update={"config": config})

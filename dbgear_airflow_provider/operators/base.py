@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from airflow.sdk import BaseAsyncOperator, Context, ObjectStoragePath
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
 
+from ..core.automation import OperationResult, OperationStatus
 from ..core.errors import InvalidInputError
+from ..core.fleet import FleetStore, Run
 from ..hooks.fleet import FleetStoreHook
 from ..hooks.project import report_dir
 
@@ -60,11 +67,27 @@ class DbgearOperator(BaseAsyncOperator):
         """Do what the operator is for; return small JSON."""
         raise NotImplementedError
 
+    def _tell(self, result: OperationResult) -> None:
+        """Log what became of a tenant."""
+        details = result.details or {}
+        if result.status is OperationStatus.ERROR:
+            self.log.error("tenant %s: %s: %s", result.tenant_id, details.get("error_kind"), result.error)
+        else:
+            self._tell_success(result, details)
+
+    def _tell_success(self, result: OperationResult, details: Mapping[str, Any]) -> None:
+        """Log what was done to a tenant."""
+
     def on_kill(self) -> None:
         """Start nothing further; let running statements roll back."""
         if self._running is not None:
             loop, work = self._running
             loop.call_soon_threadsafe(work.cancel)
+
+
+def run_of(context: Context, store: FleetStore, since: datetime | None = None) -> Run:
+    """Return this DAG run as the fleet store knows it; since: as of `Run`."""
+    return Run(store=store, run_id=run_key(context), attempt=context["ti"].try_number, since=since)
 
 
 def run_key(context: Context) -> str:
@@ -75,6 +98,26 @@ def run_key(context: Context) -> str:
 def run_folder(context: Context) -> ObjectStoragePath:
     """Return the folder of this DAG run's reports."""
     return ObjectStoragePath(report_dir()) / context["dag"].dag_id / context["run_id"].replace(":", "_")
+
+
+async def write_json(path: ObjectStoragePath, document: Mapping[str, Any]) -> None:
+    """Write a report, see `write_text`."""
+    await asyncio.to_thread(write_text, path, json.dumps(document, ensure_ascii=False, indent=1))
+
+
+def write_text(path: ObjectStoragePath, text: str) -> None:
+    """Write a file, and the folders above it: as a whole or not at all, for a retry may need what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.protocol not in ("", "file"):
+        path.write_text(text, encoding="utf-8")  # object storage has all of it or what was there before
+        return
+    local = Path(path.path)
+    new = local.with_name(f".{os.getpid()}.{get_ident()}")  # a longer name could be too long
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(local)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def as_bool(value: bool | str, field: str) -> bool:

@@ -8,11 +8,10 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from ..core.automation import OperationResult, OperationStatus, cut_batches, select_tenants
-from ..core.fleet import Run
+from ..core.automation import OperationResult, OperationStatus, cut_batches
 from ..core.tenants import IsolationStrategy
 from ..hooks.project import open_fleet
-from .base import DbgearOperator, as_list, run_key
+from .base import DbgearOperator, as_list, run_of
 
 
 class DbgearListTenantsOperator(DbgearOperator):
@@ -47,13 +46,11 @@ class DbgearListTenantsOperator(DbgearOperator):
 
     async def work(self, context: Context) -> list[dict[str, Any]]:
         """Select, report what is wrong with the list, and return the batches."""
-        selected_at = datetime.now(UTC).isoformat()
+        selected_at = datetime.now(UTC)
         isolation = as_list(self.isolation, "isolation")
-        async with open_fleet(self.project_file, fleet_conn_id=self.fleet_conn_id) as fleet:
-            selection = await select_tenants(
-                fleet.registry, fleet.settings, query=self.query, target=self.target, isolation=isolation
-            )
-            run = Run(store=fleet.store, run_id=run_key(context), attempt=context["ti"].try_number)
+        async with open_fleet(self.project_file, fleet_conn_id=self.fleet_conn_id, targets=[self.target]) as fleet:
+            selection = await fleet.select(self.query, self.target, isolation)
+            run = run_of(context, fleet.store)
             await fleet.store.record(
                 [_clash(tenant_id, why, self.operation).record(run) for tenant_id, why in selection.clashing.items()]
             )
@@ -66,10 +63,10 @@ class DbgearListTenantsOperator(DbgearOperator):
             if tenant.status != "active":
                 self.log.warning("tenant %s is %s, and the query selects it", tenant.tenant_id, tenant.status)
         tenant_ids = [tenant.tenant_id for tenant in selection.tenants]
-        batches = cut_batches(tenant_ids, target=self.target, max_batches=max_batches)
+        batches = cut_batches(tenant_ids, target=self.target, max_batches=max_batches, selected_at=selected_at)
         self.log.info("%d tenants on target %s in %d batches", len(tenant_ids), self.target, len(batches))
         context["ti"].xcom_push("rejected", [error.message for error in selection.rejected])
-        return [{**batch, "selected_at": selected_at} for batch in batches]
+        return batches
 
 
 def _clash(tenant_id: str, why: str, operation: str) -> OperationResult:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from airflow.sdk import Context
 
-from ..core.automation import OperationResult, OperationStatus, raise_for_failures
-from ..core.fleet import Run
+from ..core.automation import OperationResult, TenantAutomationEngine, raise_for_failures
+from ..core.registries import Filters
 from ..hooks.project import open_fleet
-from .base import DbgearOperator, as_bool, as_int, run_key
+from .base import DbgearOperator, as_bool, run_of
+from .base_batch import DbgearBatchOperator
 
 
-class DbgearProvisionOperator(DbgearOperator):
+class DbgearProvisionOperator(DbgearBatchOperator):
     """Provision the tenants of a batch of `DbgearListTenantsOperator`. To be mapped over batches.
 
     Returns `{"succeeded": n, "failed": [tenant_ids]}`. Fails when a tenant failed: at once where a retry would not
@@ -44,53 +45,42 @@ class DbgearProvisionOperator(DbgearOperator):
         self.batch = batch
         self.is_dry_run = is_dry_run
         self.tenants_in_flight = tenants_in_flight
-        self.tenant_label: str | None = None
-
-    @property
-    def batch_label(self) -> str:
-        """What the Grid calls this task: the tenant, or the first and last of several."""
-        tenant_ids = self.batch["tenant_ids"]
-        if len(tenant_ids) == 1:
-            return self.tenant_label or tenant_ids[0]
-        return f"{tenant_ids[0]} to {tenant_ids[-1]} ({len(tenant_ids)} tenants)"
 
     async def work(self, context: Context) -> dict[str, Any]:
         """Provision the batch."""
         dry_run = as_bool(self.is_dry_run, "is_dry_run")
-        in_flight = self.pool_slots
-        if self.tenants_in_flight is not None:
-            in_flight = min(as_int(self.tenants_in_flight, "tenants_in_flight"), self.pool_slots)
+        in_flight = self.in_flight
         target, tenant_ids = self.batch["target"], self.batch["tenant_ids"]
-        async with open_fleet(self.project_file, fleet_conn_id=self.fleet_conn_id, targets=[target]) as fleet:
-            if len(tenant_ids) == 1:
-                tenant = await fleet.registry.get_tenant(tenant_ids[0])
-                self.tenant_label = f"{tenant.tenant_id} {' '.join(tenant.customer_name.split())}"[:100]
-            run = Run(
-                store=fleet.store,
-                run_id=run_key(context),
-                attempt=context["ti"].try_number,
-                since=datetime.fromisoformat(self.batch["selected_at"]),
-            )
-            results = await fleet.automation(run, self._tell).bulk_provision_tenants(
-                {"tenant_id": tenant_ids}, dry_run=dry_run, parallel_limit=in_flight
-            )
+        async with open_fleet(
+            self.project_file, fleet_conn_id=self.fleet_conn_id, targets=[target], hands_over=not dry_run
+        ) as fleet:
+            await self.learn_label(fleet)
+            run = run_of(context, fleet.store, since=datetime.fromisoformat(self.batch["selected_at"]))
+            automation = fleet.automation(run, self._tell)
+            results = await self.carry_out(automation, {"tenant_id": tenant_ids}, dry_run, in_flight)
         if already := len(tenant_ids) - len(results):
             self.log.info("%d tenants were done before and left alone", already)
         raise_for_failures(results)
         return {"succeeded": len(tenant_ids), "failed": []}
 
-    def _tell(self, result: OperationResult) -> None:
-        details = result.details or {}
-        if result.status is OperationStatus.ERROR:
-            self.log.error("tenant %s: %s: %s", result.tenant_id, details.get("error_kind"), result.error)
-        else:
-            created = f"{details['created']} objects {'to create' if details['dry_run'] else 'created'}"
-            self.log.info("tenant %s: %s in %.2f s", result.tenant_id, created, result.duration)
-            for name, instance in details["instances"].items():
-                if instance["document_changed"]:
-                    self.log.warning(
-                        "tenant %s, instance %s: its document has changed since it was provisioned; "
-                        "new objects were created, changes to existing ones were not",
-                        result.tenant_id,
-                        name,
-                    )
+    async def carry_out(
+        self, automation: TenantAutomationEngine, tenants: Filters, dry_run: bool, in_flight: int
+    ) -> list[OperationResult]:
+        """Do for tenants what the operator is for."""
+        return await automation.bulk_provision_tenants(tenants, dry_run=dry_run, parallel_limit=in_flight)
+
+    def _tell_success(self, result: OperationResult, details: Mapping[str, Any]) -> None:
+        created = f"{details['created']} objects {'to create' if details['dry_run'] else 'created'}"
+        self.log.info("tenant %s: %s in %.2f s", result.tenant_id, created, result.duration)
+        if any(details["rows"].values()):
+            self.log.info("tenant %s: initial data: %s", result.tenant_id, details["rows"])
+        for name, instance in details["instances"].items():
+            for warning in instance["warnings"]:
+                self.log.warning("tenant %s, instance %s: left out: %s", result.tenant_id, name, warning)
+            if instance["document_changed"]:
+                self.log.warning(
+                    "tenant %s, instance %s: its document has changed since it was provisioned; "
+                    "new objects were created, changes to existing ones were not",
+                    result.tenant_id,
+                    name,
+                )

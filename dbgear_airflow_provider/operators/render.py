@@ -12,7 +12,7 @@ from airflow.sdk import Context, ObjectStoragePath
 
 from ..core.automation import OperationStatus
 from ..hooks.project import open_fleet
-from .base import DbgearOperator, run_folder
+from .base import DbgearOperator, run_folder, write_text
 
 
 class DbgearRenderOperator(DbgearOperator):
@@ -52,4 +52,4 @@ class DbgearRenderOperator(DbgearOperator):
 def _write(folder: ObjectStoragePath, tenant_id: str, documents: Mapping[str, Any]) -> None:
     text = yaml.safe_dump(dict(documents), allow_unicode=True, sort_keys=False)
     # An id is text of the registry's, not a path.
-    (folder / f"{quote(tenant_id, safe='')}.yaml").write_text(text, encoding="utf-8")
+    write_text(folder / f"{quote(tenant_id, safe='')}.yaml", text)

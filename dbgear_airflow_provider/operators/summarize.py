@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from airflow.sdk import Context, ObjectStoragePath
+from airflow.sdk import Context
 
-from ..core.automation import RunReport, build_report
+from ..core.automation import build_report
 from ..core.errors import TenantsFailedError
 from ..hooks.project import open_fleet
-from .base import DbgearOperator, as_bool, run_folder, run_key
+from .base import DbgearOperator, as_bool, run_folder, run_key, write_json
 
 
 class DbgearSummarizeOperator(DbgearOperator):
@@ -50,7 +48,7 @@ class DbgearSummarizeOperator(DbgearOperator):
             dry_run=as_bool(self.is_dry_run, "is_dry_run"),
         )
         path = run_folder(context) / f"{self.operation}.json"
-        await asyncio.to_thread(_write, path, report)
+        await write_json(path, report.document())
         self.log.info("%s\n%s\nreport: %s", report.counts(), report.table(), path)
         summary = {**report.counts(), "report": str(path)}
         context["ti"].xcom_push("summary", summary)
@@ -72,8 +70,3 @@ class DbgearSummarizeOperator(DbgearOperator):
             # Every target reads the same registry.
             rejected = ti.xcom_pull(task_ids=task_id, key="rejected") or rejected
         return tenant_ids, rejected
-
-
-def _write(path: ObjectStoragePath, report: RunReport) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report.document(), ensure_ascii=False, indent=1), encoding="utf-8")

@@ -11,4 +11,4 @@ class DbgearPlugin(AirflowPlugin):
     """Registers what the provider listens to."""
 
     name = "dbgear"
-    listeners = [pool_listener]  # noqa: RUF012  read by Airflow, in this form
+    listeners = [pool_listener]  # read by Airflow, in this form

@@ -90,6 +90,11 @@ class AirflowClient:
         """Return queued, running, success or failed."""
         return str(self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
+    def outcome(self, dag_id: str, run_id: str) -> str | None:
+        """Return success or failed; None while the run goes on."""
+        state = self.run_state(dag_id, run_id)
+        return state if state in {"success", "failed"} else None
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return all task instances of a run."""
         return list(self._pages(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances"))

@@ -20,6 +20,7 @@ PROJECT_FILE = INCLUDE / "project.yaml"
 
 METADATA_DATABASE = "airflow"
 FLEET_DATABASE = "fleet"
+REGISTRY_DATABASE = "registry"
 TENANTS_DATABASE = "tenants"
 
 
@@ -68,7 +69,9 @@ def airflow_settings(
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports.any_free()),
         "AIRFLOW__DBGEAR__PROJECT_FILE": str(project),
         "AIRFLOW__DBGEAR__REPORT_DIR": (directory / "reports").as_uri(),
-        "AIRFLOW_CONN_DBGEAR_REGISTRY": json.dumps(
+        "DBGEAR_CREDENTIALS_DIR": str(directory / "credentials"),
+        "AIRFLOW_CONN_DBGEAR_REGISTRY": _connection(server, REGISTRY_DATABASE),
+        "AIRFLOW_CONN_DBGEAR_SOURCE_CRM": json.dumps(
             {
                 "conn_type": "dbgear_csv",
                 "extra": {"path": str(REGISTRY_CSV), "config_dir": str(CONFIG_DIR)},

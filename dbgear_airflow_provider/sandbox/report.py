@@ -113,11 +113,13 @@ def totals(fleet: ExpectedFleet, problems: Mapping[str, Sequence[str]], seconds:
     """Return the sum of it in a line. seconds: since the start."""
     good = [place for place in fleet.places if place.tenant_id not in problems]
     there = len(fleet.tenants) - len(problems)
+    schemas = len({(place.database, place.schema) for place in good})
     tables = sum(len(place.tables) for place in good)
+    rows = sum(sum(place.rows.values()) for place in good)
     mark = _BAD if problems else _GOOD
     return (
-        f"{mark} [bold]{there} of {len(fleet.tenants)} tenants are on the server[/] with {len(good)} schemas "
-        f"and {tables} tables, {seconds:.0f} s after the start"
+        f"{mark} [bold]{there} of {len(fleet.tenants)} tenants are on the server[/] with {schemas} schemas, "
+        f"{tables} tables and {rows} rows of initial data, {seconds:.0f} s after the start"
     )
 
 

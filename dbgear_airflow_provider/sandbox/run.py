@@ -28,6 +28,8 @@ from .stack import AlreadyRunningError, Stack
 
 DAG_ID = "tenant_provision"
 CONF = {"query": "status = 'active'", "dry_run": False}
+SYNC_DAG_ID = "tenant_sync"
+SYNC_CONF = {"dry_run": False}
 
 _PARSED_TIMEOUT_S = 90.0
 _RUN_TIMEOUT_S = 900.0
@@ -120,9 +122,16 @@ def _provision(stack: Stack, console: Console) -> bool:
             fleet = threads.submit(asyncio.run, expected).result()
         stack.airflow.wait_healthy()
         client.import_pools(environment.pools())
-    with _step(console, f"Read the DAG {DAG_ID}"):
-        _wait_parsed(stack, since)
-    client.unpause(DAG_ID)
+    with _step(console, f"Read the DAGs {SYNC_DAG_ID} and {DAG_ID}"):
+        for dag_id in (SYNC_DAG_ID, DAG_ID):
+            _wait_parsed(stack, since, dag_id)
+            client.unpause(dag_id)
+    with _step(console, "Bring the tenant list into the registry"):
+        run_id = client.trigger(SYNC_DAG_ID, SYNC_CONF)
+        state = stack.airflow.wait_until(lambda: client.outcome(SYNC_DAG_ID, run_id), "the sync", _RUN_TIMEOUT_S)
+    if state != "success":
+        console.print(_failed_run(stack, SYNC_DAG_ID, run_id, str(state)), soft_wrap=True)
+        return False
     run_id = client.trigger(DAG_ID, CONF)
     with _step(console, f"Provision {len(fleet.tenants)} tenants where {CONF['query']}"):
         state, outcomes = _watch(stack, console, run_id, fleet)
@@ -135,28 +144,31 @@ def _provision(stack: Stack, console: Console) -> bool:
     if fleet.rejected:
         console.print(report.rejected_rows(fleet.rejected), soft_wrap=True)
     if state != "success":
-        tasks = client.task_instances(DAG_ID, run_id)
-        failed = report.failed_tasks(tasks, stack.logs)
-        console.print(f"[red]The run ended as {state}.[/]\n{failed}", soft_wrap=True)
+        console.print(_failed_run(stack, DAG_ID, run_id, state), soft_wrap=True)
     console.print(report.totals(fleet, problems, time.monotonic() - began), soft_wrap=True)
     console.print(report.where_to_look(stack, since), soft_wrap=True)
     return state == "success" and not problems
 
 
-def _wait_parsed(stack: Stack, since: datetime) -> None:
+def _failed_run(stack: Stack, dag_id: str, run_id: str, state: str) -> str:
+    failed = report.failed_tasks(stack.airflow.client.task_instances(dag_id, run_id), stack.logs)
+    return f"[red]The run of {dag_id} ended as {state}.[/]\n{failed}"
+
+
+def _wait_parsed(stack: Stack, since: datetime, dag_id: str) -> None:
     """Wait until this Airflow, not one before it, has read the DAG. Raises AirflowError where it cannot be read."""
 
     def parsed() -> bool:
-        dag = stack.airflow.client.dag(DAG_ID)
+        dag = stack.airflow.client.dag(dag_id)
         if dag and not dag["is_stale"] and datetime.fromisoformat(dag["last_parsed_time"] or _NEVER) >= since:
             return True
         for error in stack.airflow.client.import_errors():
             is_news = datetime.fromisoformat(error["timestamp"]) >= since
-            if is_news and Path(error["filename"]).stem == DAG_ID:
+            if is_news and Path(error["filename"]).stem == dag_id:
                 raise AirflowError(f"{error['filename']} cannot be imported\n{error['stack_trace']}")
         return False
 
-    stack.airflow.wait_until(parsed, f"reading the DAG {DAG_ID} in {stack.dags}", _PARSED_TIMEOUT_S)
+    stack.airflow.wait_until(parsed, f"reading the DAG {dag_id} in {stack.dags}", _PARSED_TIMEOUT_S)
 
 
 def _watch(stack: Stack, console: Console, run_id: str, fleet: verify.ExpectedFleet) -> tuple[str, dict[str, Outcome]]:
@@ -170,11 +182,11 @@ def _watch(stack: Stack, console: Console, run_id: str, fleet: verify.ExpectedFl
         task = bar.add_task("Tenants", total=len(tenants))
 
         def ended() -> str | None:
-            state = stack.airflow.client.run_state(DAG_ID, run_id)
+            state = stack.airflow.client.outcome(DAG_ID, run_id)
             for outcome in progress.news():
                 console.print(report.outcome_line(outcome, tenants.get(outcome.tenant_id)))
             bar.update(task, completed=len(progress.outcomes))
-            return state if state in {"success", "failed"} else None
+            return state
 
         state = stack.airflow.wait_until(ended, "the run", _RUN_TIMEOUT_S)
     return str(state), progress.outcomes

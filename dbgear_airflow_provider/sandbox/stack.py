@@ -17,6 +17,7 @@ from .environment import (
     FLEET_DATABASE,
     METADATA_DATABASE,
     PROJECT_FILE,
+    REGISTRY_DATABASE,
     REPOSITORY,
     TENANTS_DATABASE,
     airflow_settings,
@@ -63,7 +64,7 @@ class Stack:
             self.postgres = EmbeddedPostgres(self.directory / "postgres")
             self._kills.append(self.postgres.crash)
             stack.enter_context(self.postgres)
-            for database in (METADATA_DATABASE, FLEET_DATABASE, TENANTS_DATABASE):
+            for database in (METADATA_DATABASE, FLEET_DATABASE, REGISTRY_DATABASE, TENANTS_DATABASE):
                 self.postgres.create_database(database)
             self.port = ports.free_from(self.wanted_port)
             settings = airflow_settings(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from ..core import isolation
+from ..core.data import read_folder
+from ..core.engines import PostgresServer as TargetServer
+from ..core.engines import ServerAddress
 from ..core.errors import DbgearError, RegistryRecordError
-from ..core.registries.csv import CSVTenantProvider
+from ..core.registries.files import CSVTenantProvider
 from ..core.schema.ledger import LEDGER, PROVISIONED
 from ..core.settings import load_project
 from ..core.templating import TenantTemplateEngine
@@ -34,7 +39,9 @@ _INVALID_INDEXES = """
 class Place:
     """A schema of one tenant's instance, and the tables that its schema document puts there.
 
-    has_ledger: whether it is the instance's first schema, which holds the ledger.
+    prefix: what the names begin with in a schema that tenants share. tables: their names on the server. rows:
+    {table: how many the initial data has}. has_ledger: whether it is the instance's first schema, which holds the
+    ledger.
     """
 
     tenant_id: str
@@ -43,6 +50,8 @@ class Place:
     schema: str
     tables: frozenset[str]
     has_ledger: bool
+    prefix: str = ""
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +73,11 @@ async def expected_fleet(*, shared_database: str, status: str = "active") -> Exp
     shared_database: where tenants with schema isolation live.
     """
     settings = load_project(PROJECT_FILE).multi_tenant
+    address = ServerAddress(host="", port=0, user="", database=shared_database)  # nothing is connected
+    servers = {
+        name: TargetServer(name, address, shared_schema=target.shared_schema)
+        for name, target in settings.targets.items()
+    }
     registry = CSVTenantProvider(REGISTRY_CSV, CONFIG_DIR)
     try:
         tenants = await registry.list_tenants({"status": status}, limit=None)
@@ -73,10 +87,13 @@ async def expected_fleet(*, shared_database: str, status: str = "active") -> Exp
         for tenant in tenants:
             try:
                 config = await registry.get_tenant_config(tenant.tenant_id)
-                template = settings.schema_template_of(tenant).file
+                template = settings.schema_template_of(tenant)
+                rows = {} if template.initial_data is None else _rows(template.initial_data)
+                server = servers[settings.target_of(tenant)]
                 for instance in tenant.instances:
-                    document = engine.render_schema(tenant, config, instance, template)
-                    places += _places(tenant, instance, document, shared_database)
+                    schemas = engine.render_schema(tenant, config, instance, template.file)["schemas"]
+                    home = isolation.place(tenant, instance, server)
+                    places += _places(home, tenant.tenant_id, instance, schemas, rows)
             except (DbgearError, ValueError) as error:
                 unplaceable[tenant.tenant_id] = str(error)
         rejected = await registry.rejected_records()
@@ -106,18 +123,26 @@ def missing(server: PostgresServer, fleet: ExpectedFleet) -> dict[str, list[str]
     return dict(problems)
 
 
-def _places(tenant: TenantInfo, instance: str, document: Mapping[str, Any], shared_database: str) -> Iterable[Place]:
-    own_database = tenant.isolation_strategy == "database"
-    database = naming.database_name(tenant, instance) if own_database else shared_database
-    main = naming.safe_identifier(instance) if own_database else naming.schema_name(tenant, instance)
-    for index, (name, schema) in enumerate(document["schemas"].items()):
+def _rows(folder: Path) -> dict[str, int]:
+    """Return {table: rows of a main schema's initial data}."""
+    return {table.table: len(table.rows) for table in read_folder(folder).tables}
+
+
+def _places(
+    home: isolation.Place, tenant_id: str, instance: str, schemas: Mapping[str, Any], rows: Mapping[str, int]
+) -> Iterable[Place]:
+    """Yield the schemas of an instance. schemas: of its document; rows: {table: count} of the first one."""
+    for name, namespace in home.namespaces(schemas).items():
+        is_main = namespace == home.namespace
         yield Place(
-            tenant_id=tenant.tenant_id,
+            tenant_id=tenant_id,
             instance=instance,
-            database=database,
-            schema=naming.safe_identifier(f"{main}_{name}") if index else main,
-            tables=frozenset(schema["tables"]),
-            has_ledger=index == 0,
+            database=home.database,
+            schema=namespace.schema,
+            prefix=namespace.prefix,
+            tables=frozenset(naming.prefixed(namespace.prefix, table) for table in schemas[name]["tables"]),
+            rows={naming.prefixed(namespace.prefix, table): count for table, count in rows.items()} if is_main else {},
+            has_ledger=is_main,
         )
 
 
@@ -126,18 +151,18 @@ def _missing(connection: psycopg.Connection[tuple[Any, ...]], places: Sequence[P
     tables = _by_schema(connection, _TABLES, schemas)
     invalid = _by_schema(connection, _INVALID_INDEXES, schemas)
     for place in places:
-        there = tables[place.schema]
+        there = {name for name in tables[place.schema] if name.startswith(place.prefix)}
         if not there:
             yield place, "no tables"
             continue
         if absent := sorted(place.tables - there):
             yield place, f"no table {', '.join(absent)}"
-        if broken := sorted(invalid[place.schema]):
+        if broken := sorted(name for name in invalid[place.schema] if name.startswith(place.prefix)):
             yield place, f"invalid index {', '.join(broken)}"
-        if place.has_ledger and (owner := _owner(connection, place.schema, there)) != (
-            place.tenant_id,
-            place.instance,
-        ):
+        for table, wanted in place.rows.items():
+            if table in there and (count := _count(connection, place.schema, table)) < wanted:
+                yield place, f"{table} has {count} of {wanted} rows"
+        if place.has_ledger and (owner := _owner(connection, place, there)) != (place.tenant_id, place.instance):
             yield place, f"the ledger names {owner}" if owner else "no ledger"
 
 
@@ -150,8 +175,14 @@ def _by_schema(
     return found
 
 
-def _owner(connection: psycopg.Connection[tuple[Any, ...]], schema: str, tables: set[str]) -> tuple[Any, ...] | None:
-    if LEDGER not in tables:
+def _count(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> int:
+    ((count,),) = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table)))
+    return int(count)
+
+
+def _owner(connection: psycopg.Connection[tuple[Any, ...]], place: Place, tables: set[str]) -> tuple[Any, ...] | None:
+    ledger = naming.prefixed(place.prefix, LEDGER)
+    if ledger not in tables:
         return None
     query = sql.SQL("SELECT tenant_id, instance FROM {} WHERE version = %s")
-    return connection.execute(query.format(sql.Identifier(schema, LEDGER)), [PROVISIONED]).fetchone()
+    return connection.execute(query.format(sql.Identifier(place.schema, ledger)), [PROVISIONED]).fetchone()

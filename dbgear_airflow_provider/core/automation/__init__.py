@@ -1,18 +1,39 @@
 """Bulk operations on tenants."""
 
+from .drift import DriftReport
 from .engine import TenantAutomationEngine
 from .report import RunReport, build_report
-from .results import OperationResult, OperationStatus, raise_for_failures
+from .results import OperationResult, OperationStatus, failure_text, raise_for_failures
+from .rollout_plan import RolloutPlan, RolloutRequest, plan_rollout
+from .rollout_stage import RolloutWork
+from .rollout_text import estimate_text, rollout_markdown, rollout_table
 from .selection import Selection, cut_batches, select_tenants
+from .sync import Change, SyncPlan, apply_sync, last_reads, plan_sync
+from .tables import text_table
 
 __all__ = [
+    "Change",
+    "DriftReport",
     "OperationResult",
     "OperationStatus",
+    "RolloutPlan",
+    "RolloutRequest",
+    "RolloutWork",
     "RunReport",
     "Selection",
+    "SyncPlan",
     "TenantAutomationEngine",
+    "apply_sync",
     "build_report",
     "cut_batches",
+    "estimate_text",
+    "failure_text",
+    "last_reads",
+    "plan_rollout",
+    "plan_sync",
     "raise_for_failures",
+    "rollout_markdown",
+    "rollout_table",
     "select_tenants",
+    "text_table",
 ]

@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from ..credentials import CredentialSink
 from ..engines import Server
-from ..errors import NameClashError, SettingsError
+from ..errors import (
+    DbgearError,
+    NameClashError,
+    RolloutStoppedError,
+    SettingsError,
+    TenantNotFoundError,
+    TerminalError,
+    TransientError,
+)
 from ..fleet import Run
 from ..isolation import place
 from ..registries import Filters, TenantRegistryProvider
-from ..settings import MultiTenantSettings
+from ..settings import MultiTenantSettings, SchemaTemplate
 from ..templating import TenantTemplateEngine
-from ..tenants import TenantInfo, naming
+from ..tenants import TenantInfo
+from .access import (
+    RESTORE,
+    REVOKE,
+    ChangeAccess,
+    access_details,
+    refuse_wrong_status,
+    restore_access,
+    revoke_access,
+)
+from .drift import CHUNK, CHUNKS_AT_ONCE, DriftCheck, DriftGroup, DriftReport, InstanceId
 from .fanout import Limits, fanout
-from .provision import Instance, Provisioned, provision_instance
+from .instance import Instance
+from .loading import InitialData
+from .migrate import Adopt
+from .migrations import FleetMigration, baseline_tenants
+from .plan import Plan, apply_plan, plan_instance, refuse_plan
+from .provision import ROWS, provision_instance
+from .reference import References
 from .results import OperationResult
+from .roles import TenantRoles, tenant_roles
+from .rotation import ROTATE, rotate_credentials
+from .selection import find_clashing
 
 
 class TenantAutomationEngine:
@@ -27,6 +58,8 @@ class TenantAutomationEngine:
     where tenants live and which schema template they have. max_parallel: tenants at once, at the most;
     operation_timeout: seconds for one tenant, retries included. on_result is told each result as it is there.
     run: where results are kept, and which tenants are done already and passed over; None keeps nothing.
+    credentials: the sink of passwords, needed where the settings say that tenants have roles. before_tenant: awaited
+    before the first try of each tenant; what it raises is its result, and RolloutStoppedError is kept nowhere else.
     operation_history holds every result of this object, in the order in which the operations were called.
     """
 
@@ -41,6 +74,8 @@ class TenantAutomationEngine:
         servers: Mapping[str, Server],
         run: Run | None = None,
         on_result: Callable[[OperationResult], None] = lambda _: None,
+        credentials: CredentialSink | None = None,
+        before_tenant: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.registry = registry
         self.template_engine = template_engine
@@ -51,6 +86,9 @@ class TenantAutomationEngine:
         self.operation_history: list[OperationResult] = []
         self._run = run
         self._on_result = on_result
+        self._credentials = credentials
+        self._before_tenant = before_tenant
+        self._references = References()
 
     async def bulk_provision_tenants(
         self, tenant_filters: Filters, dry_run: bool = True, parallel_limit: int | None = None
@@ -63,12 +101,7 @@ class TenantAutomationEngine:
         result of the kind NameClashError.
         """
         tenants = await self.registry.list_tenants(tenant_filters, limit=None)
-        clashes = naming.find_clashes(tenants)
-        clashing = {
-            tenant_id: NameClashError(f"{name} would be shared by tenants {', '.join(ids)}", name=name, tenants=ids)
-            for name, ids in clashes.items()
-            for tenant_id in ids
-        }
+        clashing = self._clashing(tenants)
 
         async def provision(tenant: TenantInfo, attempt: int) -> dict[str, Any]:
             if tenant.tenant_id in clashing:
@@ -76,6 +109,214 @@ class TenantAutomationEngine:
             return await self._provision(tenant, dry_run, attempt)
 
         return await self._bulk("provision", tenants, provision, dry_run=dry_run, parallel_limit=parallel_limit)
+
+    def _clashing(self, tenants: Sequence[TenantInfo]) -> dict[str, NameClashError]:
+        on_targets: dict[str, list[TenantInfo]] = defaultdict(list)
+        for tenant in tenants:
+            with suppress(SettingsError):  # the tenant's own operation tells it
+                on_targets[self.settings.target_of(tenant)].append(tenant)
+        found: dict[str, NameClashError] = {}
+        for target, those in on_targets.items():
+            found |= find_clashing(those, self.servers.get(target), roles=self.settings.access.roles)
+        return found
+
+    async def bulk_revoke_access(
+        self, tenant_filters: Filters, dry_run: bool = True, parallel_limit: int | None = None
+    ) -> list[OperationResult]:
+        """Take the access of roles other than the owner away from the tenants that match, ordered by tenant_id.
+
+        An active tenant is refused. details["instances"][...] has the exact statements, in a dry run those that
+        would be executed; details["changed"] counts the grants taken away. Safe to repeat: it finds nothing.
+        """
+        return await self._bulk_access(REVOKE, revoke_access, tenant_filters, dry_run, parallel_limit)
+
+    async def bulk_restore_access(
+        self, tenant_filters: Filters, dry_run: bool = True, parallel_limit: int | None = None
+    ) -> list[OperationResult]:
+        """Give back what `bulk_revoke_access` has taken from the tenants that match. Only active ones get it."""
+        return await self._bulk_access(RESTORE, restore_access, tenant_filters, dry_run, parallel_limit)
+
+    async def bulk_rotate_credentials(
+        self, tenant_filters: Filters, dry_run: bool = True, parallel_limit: int | None = None
+    ) -> list[OperationResult]:
+        """Give the logins of the tenants that match other passwords, ordered by tenant_id.
+
+        Each is in the sink before the server has it; details["found"] is False where there is no login. A tenant
+        that failed is to be done again: the sink may have a password that the server does not know.
+        """
+
+        async def work(tenant: TenantInfo, attempt: int) -> dict[str, Any]:
+            server = self._server_of(tenant)
+            roles = self._roles_of(tenant, server)
+            if roles is None:
+                raise SettingsError("tenants have no roles", where="multi_tenant.access.roles", allowed="true")
+            found = await rotate_credentials(roles, server, dry_run=dry_run, attempt=attempt)
+            return {"dry_run": dry_run, "target": server.name, "login": roles.login, "found": found}
+
+        tenants = await self.registry.list_tenants(tenant_filters, limit=None)
+        return await self._bulk(ROTATE, tenants, work, dry_run=dry_run, parallel_limit=parallel_limit)
+
+    async def _bulk_access(
+        self, operation: str, change: ChangeAccess, filters: Filters, dry_run: bool, parallel_limit: int | None
+    ) -> list[OperationResult]:
+        async def work(tenant: TenantInfo, attempt: int) -> dict[str, Any]:
+            refuse_wrong_status(tenant, operation)
+            server, done = self._server_of(tenant), {}
+            errors: list[DbgearError] = []
+            async for instance in self._instances_of(tenant, server):
+                try:
+                    done[instance.name] = await change(instance, server, dry_run=dry_run, attempt=attempt)
+                except DbgearError as error:  # must not leave the tenant's other instances open
+                    errors.append(error)
+            if errors:
+                raise next((error for error in errors if isinstance(error, TransientError)), errors[0])
+            return access_details(done, target=server.name, dry_run=dry_run)
+
+        tenants = await self.registry.list_tenants(filters, limit=None)
+        return await self._bulk(operation, tenants, work, dry_run=dry_run, parallel_limit=parallel_limit)
+
+    async def check_drift(self, tenant_filters: Filters) -> DriftReport:
+        """Return how what the instances of the tenants that match hold stands to their documents. Changes nothing.
+
+        A tenant whose instances cannot be looked at is told in the report and does not stop the others.
+        """
+        tenants = await self.registry.list_tenants(tenant_filters, limit=None)
+        check = DriftCheck(self.servers, self._references)
+        width = asyncio.Semaphore(self.max_parallel)
+        at_once = CHUNK * CHUNKS_AT_ONCE
+        for start in range(0, len(tenants), at_once):
+            async with asyncio.TaskGroup() as tasks:
+                rendered = [
+                    tasks.create_task(self._to_check(tenant, check, width))
+                    for tenant in tenants[start : start + at_once]
+                ]
+            checked = await check.add([instance for task in rendered for instance in task.result()])
+            if self._run is not None:
+                await self._run.store.record_fingerprints(checked)
+        return check.report()
+
+    async def _to_check(self, tenant: TenantInfo, check: DriftCheck, width: asyncio.Semaphore) -> list[Instance]:
+        """Return a tenant's instances; [] where it has told the check why there are none."""
+        target = ""
+        try:
+            target = self.settings.target_of(tenant)
+            async with width:
+                return [instance async for instance in self._instances_of(tenant, self._server_of(tenant))]
+        except DbgearError as error:
+            for name in tenant.instances:
+                check.leave_out(InstanceId(tenant_id=tenant.tenant_id, instance=name), target, error)
+            return []
+
+    async def plan_group(self, group: DriftGroup) -> Plan:
+        """Return the plan of a group's first instance: it is that of all of them, but for names and texts."""
+        first = group.members[0]
+        tenant = await self.registry.get_tenant(first.tenant_id)
+        server = self._server_of(tenant)
+        async for instance in self._instances_of(tenant, server):
+            if instance.name == first.instance:
+                return await plan_instance(instance, server, self._references)
+        raise TenantNotFoundError(f"tenant {first.tenant_id} has no instance {first.instance} any more")
+
+    async def bulk_plan_tenants(
+        self, tenant_filters: Filters, parallel_limit: int | None = None
+    ) -> list[OperationResult]:
+        """Return what the instances of the tenants that match need to hold what their documents say, by tenant_id.
+
+        details["instances"][...] has the exact statements, and what no statement changes. Changes nothing.
+        """
+        return await self.bulk_apply_plans(tenant_filters, parallel_limit=parallel_limit)
+
+    async def bulk_apply_plans(
+        self,
+        tenant_filters: Filters,
+        dry_run: bool = True,
+        allow_destructive: bool = False,
+        parallel_limit: int | None = None,
+        clashing: Mapping[str, str] | None = None,
+    ) -> list[OperationResult]:
+        """Bring the instances of the tenants that match to their documents, ordered by tenant_id.
+
+        allow_destructive: without it, a tenant of whose instances the plan of one may lose data is not touched, and its
+        result is of the kind PlanRefusedError. Nor is one of which an instance is not there. clashing: as of
+        `Selection`; their results are of the kind NameClashError. details["changed"] counts statements. Safe to repeat:
+        it finds nothing to do.
+        """
+        tenants = await self.registry.list_tenants(tenant_filters, limit=None)
+
+        async def work(tenant: TenantInfo, attempt: int) -> dict[str, Any]:
+            if clashing and tenant.tenant_id in clashing:
+                raise NameClashError(clashing[tenant.tenant_id])
+            server, done = self._server_of(tenant), {}
+            instances = [instance async for instance in self._instances_of(tenant, server)]
+            if dry_run or len(instances) > 1:
+                for instance in instances:
+                    done[instance.name] = await plan_instance(instance, server, self._references)
+            if not dry_run:
+                for plan in done.values():  # of all instances before the first is changed
+                    refuse_plan(plan, allow_destructive=allow_destructive)
+                for instance in instances:
+                    done[instance.name] = await apply_plan(
+                        instance, server, self._references, allow_destructive=allow_destructive, attempt=attempt
+                    )
+            return {
+                "dry_run": dry_run,
+                "target": server.name,
+                "changed": sum(len(plan.statements) for plan in done.values()),
+                "instances": {name: plan.details() for name, plan in done.items()},
+            }
+
+        return await self._bulk("plan", tenants, work, dry_run=dry_run, parallel_limit=parallel_limit)
+
+    async def bulk_migrate_tenants(
+        self,
+        tenant_filters: Filters,
+        migrations: Path | str,
+        to: str | None = None,
+        *,
+        instances: Collection[str] | None = None,
+        dry_run: bool = True,
+        parallel_limit: int | None = None,
+        out_of_order: bool = False,
+        adopt: Adopt | None = None,
+        verify: bool = False,
+    ) -> list[OperationResult]:
+        """Apply migration scripts to the tenants that match, up to a version (None: all), ordered by tenant_id.
+
+        migrations: a folder, or one script. instances: names of those that are meant; None: all. adopt: take over what
+        another tool has applied. verify: look into the ledgers also of tenants that the store knows to be there.
+        details["changed"] counts scripts; a dry run has details["instances"][...]["statements"]. Safe to repeat.
+        Raises MigrationError before anything is done.
+        """
+        work = FleetMigration(self, migrations, instances=instances, dry_run=dry_run, parallel_limit=parallel_limit)
+        return await work.migrate(tenant_filters, to=to, out_of_order=out_of_order, adopt=adopt, verify=verify)
+
+    async def bulk_undo_migrations(
+        self,
+        tenant_filters: Filters,
+        migrations: Path | str,
+        to: str,
+        *,
+        instances: Collection[str] | None = None,
+        dry_run: bool = True,
+        parallel_limit: int | None = None,
+    ) -> list[OperationResult]:
+        """Undo the applied scripts that are newer than a version, the newest first, in the tenants that match."""
+        work = FleetMigration(self, migrations, instances=instances, dry_run=dry_run, parallel_limit=parallel_limit)
+        return await work.undo(tenant_filters, to=to)
+
+    async def bulk_baseline_tenants(
+        self,
+        tenant_filters: Filters,
+        version: str,
+        *,
+        instances: Collection[str] | None = None,
+        dry_run: bool = True,
+        parallel_limit: int | None = None,
+    ) -> list[OperationResult]:
+        """Let all migrations up to a version count as applied in the tenants that match; makes missing ledgers."""
+        return await baseline_tenants(
+            self, tenant_filters, version, instances=instances, dry_run=dry_run, parallel_limit=parallel_limit
+        )
 
     async def render_tenants(
         self,
@@ -126,18 +367,25 @@ class TenantAutomationEngine:
         async with AsyncExitStack() as stack:
             recorder = None
             if run is not None:
-                for tenant_id in await run.succeeded(operation, list(by_id)):
+                for tenant_id in await run.succeeded(operation, list(by_id), dry_run=dry_run):
                     del by_id[tenant_id]
                 recorder = await stack.enter_async_context(run.store.recorder())
 
             def on_result(result: OperationResult) -> None:
-                if run is not None and recorder is not None:
+                # Of one that was not begun there is nothing to tell but to whoever runs this.
+                begun = (result.details or {}).get("error_kind") != RolloutStoppedError.__name__
+                if run is not None and recorder is not None and begun:
                     recorder.add(result.record(run, dry_run=dry_run))
                 self._on_result(result)
 
+            async def begun(tenant_id: str, attempt: int) -> dict[str, Any]:
+                if attempt == 1 and self._before_tenant is not None:
+                    await self._before_tenant(tenant_id)
+                return await work(by_id[tenant_id], attempt)
+
             results = await fanout(
                 list(by_id),
-                lambda tenant_id, attempt: work(by_id[tenant_id], attempt),
+                begun,
                 operation=operation,
                 limits=self._limits(parallel_limit),
                 on_result=on_result,
@@ -146,43 +394,65 @@ class TenantAutomationEngine:
         return results
 
     async def _provision(self, tenant: TenantInfo, dry_run: bool, attempt: int) -> dict[str, Any]:
-        server = self._server_of(tenant)
-        config = await self.registry.get_tenant_config(tenant.tenant_id)
-        template = self.settings.schema_template_of(tenant)
-        done = {}
-        for name in tenant.instances:
-            document = self.template_engine.render_schema(tenant, config, name, template.file)
-            instance = Instance(
-                tenant_id=tenant.tenant_id,
-                name=name,
-                place=place(tenant, name, server),
-                document=document,
-                template=template.file,
-            )
-            done[name] = await provision_instance(instance, server, dry_run=dry_run, attempt=attempt)
+        server, done = self._server_of(tenant), {}
+        async for instance in self._instances_of(tenant, server):
+            done[instance.name] = await provision_instance(instance, server, dry_run=dry_run, attempt=attempt)
         return {
             "dry_run": dry_run,
             "target": server.name,
             "created": sum(item.created for item in done.values()),
-            "instances": {name: _details(item, dry_run) for name, item in done.items()},
+            "rows": {name: sum(getattr(item.load, name) for item in done.values()) for name in ROWS},
+            "instances": {name: item.details(dry_run=dry_run) for name, item in done.items()},
         }
+
+    async def _instances_of(self, tenant: TenantInfo, server: Server) -> AsyncIterator[Instance]:
+        config = await self.registry.get_tenant_config(tenant.tenant_id)
+        template = self.settings.schema_template_of(tenant)
+        roles = self._roles_of(tenant, server)
+        name_macros = cache(lambda: self.template_engine.name_macros(tenant, config))
+        for name in tenant.instances:
+            yield Instance(
+                tenant_id=tenant.tenant_id,
+                name=name,
+                place=place(tenant, name, server),
+                document=self.template_engine.render_schema(tenant, config, name, template.file),
+                template=template.file,
+                on_unsupported=self.settings.templates.on_unsupported,
+                data=self._initial_data(template, tenant, config, name, name_macros),
+                roles=roles,
+                version=template.version,
+            )
+
+    def _initial_data(
+        self,
+        template: SchemaTemplate,
+        tenant: TenantInfo,
+        config: Mapping[str, Any],
+        instance: str,
+        name_macros: Callable[[], Mapping[str, str]],
+    ) -> InitialData | None:
+        if template.initial_data is None:
+            return None
+        return InitialData(
+            folder=template.initial_data,
+            delete_rows=template.delete_rows,
+            tenant=tenant,
+            config=config,
+            instance=instance,
+            name_macros=name_macros,
+        )
+
+    def _roles_of(self, tenant: TenantInfo, server: Server) -> TenantRoles | None:
+        if not self.settings.access.roles:
+            return None
+        places = {name: place(tenant, name, server) for name in tenant.instances}
+        try:
+            return tenant_roles(tenant, places, server, self._credentials)
+        except ValueError as error:
+            raise TerminalError(f"tenant {tenant.tenant_id}: {error}") from None
 
     def _server_of(self, tenant: TenantInfo) -> Server:
         name = self.settings.target_of(tenant)
         if name not in self.servers:
             raise SettingsError("no connection to the tenant's target", where="servers", received=name)
         return self.servers[name]
-
-
-def _details(item: Provisioned, dry_run: bool) -> dict[str, Any]:
-    details: dict[str, Any] = {
-        "database": item.place.database,
-        "schema": item.place.schema,
-        "isolation": "database" if item.place.own_database else "schema",
-        "checksum": item.checksum,
-        "created": item.created,
-        "document_changed": item.document_changed,
-    }
-    if dry_run:
-        details["statements"] = item.statements
-    return details

@@ -57,7 +57,7 @@ class AdaptiveLimit:
     """
 
     LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
-    START = 2
+    START = 4
     GAIN = 1.05
     HOLD = (4, 32)  # windows at home between two tries: at first, and at the most
     AFTER_SUFFERING = 8

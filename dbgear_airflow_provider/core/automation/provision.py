@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..engines import LedgerEntry, Server, Session, Timeouts
-from ..errors import OwnershipError
+from sqlalchemy.schema import CreateSchema
+
+from ..data import RenderedData
+from ..engines import RoleScript, Server, Session
+from ..errors import OwnershipError, RowsChangedError, StatementError, UnsupportedError
 from ..isolation import Place
 from ..schema import (
+    BASELINE,
     LEDGER,
+    NO_CHECKSUM,
     PROVISIONED,
+    LedgerEntry,
+    Namespace,
     ObjectKey,
     PreparedDocument,
     PreparedObject,
     checksum,
-    prepare,
-    schema_names,
+    insert_statement,
+    ledger_name,
 )
+from .instance import Instance, entered, is_absent, timeouts
+from .loading import NOTHING, Load, plan_load, rendered_data
+from .roles import RoleWork
 
-LOCK_S = 2.0
-STATEMENT_S = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instance:
-    """One instance of a tenant: where it lives and the rendered document of what it holds."""
-
-    tenant_id: str
-    name: str
-    place: Place
-    document: Mapping[str, Any]
-    template: str
+# What the ledger's row has before the document's checksum, as much of which as fits, while objects are being created
+# one by one.
+BEGUN = "begun:"
+_CHECKSUM_CHARS = 64
+ROWS = ("inserted", "updated", "deleted", "beside")  # what results tell of initial data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,8 @@ class Provisioned:
     """What provisioning an instance did, or in a dry run would do.
 
     statements: the exact SQL. created: how many objects. document_changed: the document is another one than at
-    the last provisioning; its new objects were created, its changes to old ones were not.
+    the last provisioning; its new objects were created, its changes to old ones were not. warnings: what the engine
+    cannot hold of the document and was left out. load: what was done to the rows of the initial data.
     """
 
     instance: str
@@ -49,6 +53,22 @@ class Provisioned:
     statements: list[str]
     created: int
     document_changed: bool
+    warnings: Sequence[str]
+    load: Load = NOTHING
+
+    def details(self, *, dry_run: bool) -> dict[str, Any]:
+        """Return it as JSON; in a dry run with the statements."""
+        details: dict[str, Any] = {
+            **self.place.details(),
+            "checksum": self.checksum,
+            "created": self.created,
+            "document_changed": self.document_changed,
+            "warnings": list(self.warnings),
+            "rows": {name: getattr(self.load, name) for name in ROWS},
+        }
+        if dry_run:
+            details["statements"] = [*self.statements, *self.load.shown()]
+        return details
 
 
 async def provision_instance(instance: Instance, server: Server, *, dry_run: bool, attempt: int = 1) -> Provisioned:
@@ -56,14 +76,54 @@ async def provision_instance(instance: Instance, server: Server, *, dry_run: boo
 
     Safe to repeat: what exists is left alone. All objects and the ledger's row are committed at once, so that
     an attempt that fails or is killed leaves nothing but, at the worst, an empty database, which the next one
-    takes over. A dry run connects and reads only. attempt: each one waits longer for locks than the last.
+    takes over. Where DDL is not transactional, the ledger comes first and says that the work has begun: what an attempt
+    leaves is the instance's own, and the next one creates the rest. A dry run connects and reads only. attempt: each
+    one waits longer for locks than the last.
     """
-    names = schema_names(instance.document, where=instance.template)
-    wanted = prepare(instance.document, instance.place.schemas(names), server.dialect, where=instance.template)
-    digest = checksum(instance.document)
-    timeouts = Timeouts(lock_s=LOCK_S * attempt, statement_s=STATEMENT_S)
-    work = _Work(instance, server, wanted, digest, timeouts)
+    await server.ready()
+    wanted = instance.prepared(server)
+    data = await rendered_data(instance.data, wanted, list(instance.places), server)
+    work = _Work(instance, server, wanted, checksum(instance.document), data, attempt)
     return await (work.plan() if dry_run else work.carry_out())
+
+
+async def read_owned(session: Session, instance: Instance, server: Server) -> tuple[set[ObjectKey], LedgerEntry | None]:
+    """Return what exists in an instance's namespaces, and the ledger's row; None where they hold nothing.
+
+    Where DDL is not transactional, a ledger without that row, and nothing beside it, counts as nothing: an attempt was
+    killed between the statement that makes the ledger and the one that fills it.
+    Raises OwnershipError where one of them is not this instance's.
+    """
+    place = instance.place
+    existing = await session.objects(sorted(instance.namespaces))
+    filled = sorted({key.schema for key in existing if key.kind != "schema"})
+    if not filled:
+        return existing, None
+    ledgers = {found for key in existing if (found := _ledger_of(key, place)) is not None}
+    entry = await session.ledger_entry(place.namespace, PROVISIONED) if place.namespace in ledgers else None
+    alone = [key for key in existing if key.kind != "schema"] == [_ledger_key(place)]
+    if entry is None and alone and not server.transactional_ddl:
+        return existing, None
+    if entry is None:
+        where = place.told(Namespace(filled[0], place.prefix))
+        raise OwnershipError(f"{where} holds objects that were not made by DBGear", place=where)
+    if (entry.tenant_id, entry.instance) != (instance.tenant_id, instance.name):
+        where, owner = place.told(place.namespace), f"{entry.tenant_id} ({entry.instance})"
+        raise OwnershipError(f"{where} belongs to tenant {owner}", place=where, owner=owner)
+    for other in sorted(ledgers - {place.namespace}):
+        # The further schemas of a document have none: this one is the main schema of somebody.
+        where = place.told(other)
+        raise OwnershipError(f"{where} belongs to another tenant", place=where)
+    return existing, entry
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What there is of an instance. entry: the ledger's row. missing: what of the document is to be created."""
+
+    existing: set[ObjectKey]
+    entry: LedgerEntry | None
+    missing: Sequence[PreparedObject]
 
 
 @dataclass(frozen=True)
@@ -72,77 +132,201 @@ class _Work:
     server: Server
     wanted: PreparedDocument
     digest: str
-    timeouts: Timeouts
+    data: RenderedData | None
+    attempt: int
 
     async def plan(self) -> Provisioned:
         place = self.instance.place
-        if place.own_database and not await self.server.database_exists(place.database):
+        if await is_absent(place, self.server):
             create = self.server.create_database_statement(place.database)
-            return self._outcome(self.wanted.missing(set()), [create], None)
-        async with self.server.session(place.database) as session, session.read_only(self.timeouts):
-            existing, entry = await self._read(session)
-        return self._outcome(self.wanted.missing(existing), [], entry)
+            nothing = _Found(set(), None, self.wanted.missing(set()))
+            outcome = self._outcome(nothing, [create], await self._roles_of_server(nothing))
+            return await self._with_load(outcome, nothing, None)
+        async with self.server.session(place.database) as session, self._entered(session, dry_run=True):
+            found = await self._read(session)
+            roles = await self._roles(session, found, dry_run=True)
+            outcome = self._outcome(found, self._shared_schema(found.existing), roles)
+            return await self._with_load(outcome, found, session)
 
     async def carry_out(self) -> Provisioned:
         place = self.instance.place
         before: list[str] = []
-        if (
-            place.own_database
-            and not await self.server.database_exists(place.database)
-            and await self.server.create_database(place.database)
-        ):
+        if await is_absent(place, self.server) and await self.server.create_database(place.database):
             before = [self.server.create_database_statement(place.database)]
         # Should the rest fail, the empty database stays for the next attempt: dropping it here could hit what
         # another run has put into it in the meantime.
-        lock = f"{place.database}.{place.schema}"
-        async with self.server.session(place.database) as session, session.locked(lock, self.timeouts):
-            existing, entry = await self._read(session)
-            missing = self.wanted.missing(existing)
-            outcome = self._outcome(missing, before, entry)
-            await session.apply(outcome.statements[len(before) :])
-            if missing or outcome.document_changed:
-                await session.write_ledger(place.schema, self._entry())
-        return outcome
+        async with self.server.session(place.database) as session:
+            while True:
+                async with self._entered(session, dry_run=False):
+                    found = await self._read(session)
+                    create = self._shared_schema(found.existing)
+                    if not create:
+                        roles = await self._roles(session, found, dry_run=False)
+                        outcome = await self._with_load(self._outcome(found, before, roles), found, session)
+                        await self._execute_all(session, outcome.statements[len(before) :], outcome.load.statements)
+                        return outcome
+                before += await self._create_shared(session, create)
 
-    async def _read(self, session: Session) -> tuple[set[ObjectKey], LedgerEntry | None]:
-        """Return what exists and the ledger's row. Raises OwnershipError where a schema is not ours."""
+    def _entered(self, session: Session, *, dry_run: bool) -> AbstractAsyncContextManager[None]:
+        return entered(session, self.instance.place, timeouts(self.attempt), dry_run=dry_run)
+
+    async def _execute_all(self, session: Session, objects: Sequence[str], rows: Sequence[str]) -> None:
+        try:
+            await self._execute(session, objects, rows)
+        except StatementError as error:
+            # Who uses the tables meanwhile takes none of our locks. That it happens once more is no chance.
+            if rows and self.attempt == 1 and error.details["code"] == self.server.duplicate_key:
+                raise RowsChangedError(error.message, **error.details) from error
+            raise
+
+    async def _execute(self, session: Session, objects: Sequence[str], rows: Sequence[str]) -> None:
+        if self.server.transactional_ddl:
+            return await session.apply([*objects, *rows], last=True)
+        await session.apply(objects, last=not rows)
+        if rows:
+            async with session.atomic():
+                await session.apply(rows)
+        return None
+
+    def _shared_schema(self, existing: set[ObjectKey]) -> list[str]:
+        """Return the SQL that creates the schema in which the instance has but a prefix, where it is missing."""
         place = self.instance.place
-        existing = await session.objects(sorted({key.schema for key in self.wanted.keys}))
-        filled = sorted({key.schema for key in existing if key.kind != "schema"})
-        if not filled:
-            return existing, None
-        ledgers = {key.schema for key in existing if key.kind == "table" and key.name == LEDGER}
-        entry = await session.ledger_entry(place.schema, PROVISIONED) if place.schema in ledgers else None
+        key = ObjectKey(kind="schema", schema=place.schema, name=place.schema)
+        return [schema_statement(place.schema, self.server)] if place.prefix and key not in existing else []
+
+    async def _create_shared(self, session: Session, statements: list[str]) -> list[str]:
+        """Create it, unless another instance has just done so; return what was executed. It is never dropped."""
+        place = self.instance.place
+        async with session.locked(f"shared schema {place.database}.{place.schema}", timeouts(self.attempt)):
+            if not self._shared_schema(await session.objects([place.namespace])):
+                return []
+            await session.apply(statements)
+        return statements
+
+    async def _with_load(self, outcome: Provisioned, found: _Found, session: Session | None) -> Provisioned:
+        if self.data is None or self.instance.data is None:
+            return outcome
+        load = await plan_load(
+            self.data,
+            self.instance.data,
+            self.instance,
+            self.server,
+            created={item.key for item in found.missing},
+            session=session,
+            is_known=found.entry is not None,
+        )
+        return replace(outcome, load=load)
+
+    async def _read(self, session: Session) -> _Found:
+        existing, entry = await read_owned(session, self.instance, self.server)
         if entry is None:
-            where = self._where(filled[0])
-            raise OwnershipError(f"{where} holds objects that were not made by DBGear", place=where)
-        if (entry.tenant_id, entry.instance) != (self.instance.tenant_id, self.instance.name):
-            where, owner = self._where(place.schema), f"{entry.tenant_id} ({entry.instance})"
-            raise OwnershipError(f"{where} belongs to tenant {owner}", place=where, owner=owner)
-        for schema in sorted(ledgers - {place.schema}):
-            # The further schemas of a document have none: this one is the main schema of somebody.
-            where = self._where(schema)
-            raise OwnershipError(f"{where} belongs to another tenant", place=where)
-        return existing, entry
+            there = {key.schema for key in existing if key.kind == "schema"}
+            asked = there if self.server.schemas_are_databases else {space.schema for space in self.instance.namespaces}
+            await self._refuse_charsets(session, asked)
+        if self.server.folds_names:
+            wanted = {_folded(key): key for key in self.wanted.keys}
+            existing = {wanted.get(_folded(key), key) for key in existing}
+        return _Found(existing, entry, self.wanted.missing(existing))
 
-    def _where(self, schema: str) -> str:
-        place = self.instance.place
-        return f"{place.database}.{schema} on target {place.target}"
+    async def _refuse_charsets(self, session: Session, schemas: Collection[str]) -> None:
+        """Raise UnsupportedError where text of some languages would not be kept: such a database was made by others."""
+        found = await session.other_charsets(sorted(schemas)) if schemas else {}
+        for schema, charset in found.items():
+            where = self.instance.place.told(Namespace(schema))
+            text = f"{where} has the character set {charset}, which does not hold all text: make it Unicode, or drop it"
+            raise UnsupportedError(text, place=where, charset=charset)
 
-    def _outcome(self, missing: list[PreparedObject], before: list[str], entry: LedgerEntry | None) -> Provisioned:
+    async def _roles_of_server(self, nothing: _Found) -> RoleScript:
+        """Return what there is to do about roles before the instance has a database."""
+        if self.instance.roles is None:
+            return RoleScript()
+        # What roles the server has is known in every database.
+        shared = self.server.address.database
+        async with self.server.session(shared) as session, self._entered(session, dry_run=True):
+            return await self._roles(session, nothing, dry_run=True, new_database=True)
+
+    async def _roles(self, session: Session, found: _Found, *, dry_run: bool, new_database: bool = False) -> RoleScript:
+        instance = self.instance
+        if instance.roles is None:
+            return RoleScript()
+        work = RoleWork(
+            instance=instance,
+            roles=instance.roles,
+            server=self.server,
+            entry=found.entry,
+            existing=found.existing,
+            wanted=self.wanted.keys,
+            missing=[item.key for item in found.missing],
+        )
+        return await work.script(session, dry_run=dry_run, new_database=new_database)
+
+    def _outcome(self, found: _Found, before: list[str], roles: RoleScript) -> Provisioned:
+        entry, missing = found.entry, found.missing
+        recorded = None if entry is None else entry.checksum.removeprefix(BEGUN)
+        changed = recorded is not None and not self.digest.startswith(recorded)
+        complete = entry is not None and recorded == entry.checksum and not changed
         return Provisioned(
             instance=self.instance.name,
             place=self.instance.place,
             checksum=self.digest,
-            statements=before + [sql for item in missing for sql in item.statements],
+            statements=before + ([] if complete and not missing and roles.is_empty else self._script(found, roles)),
             created=len(missing),
-            document_changed=entry is not None and entry.checksum != self.digest,
+            document_changed=changed,
+            warnings=self.wanted.warnings,
         )
 
-    def _entry(self) -> LedgerEntry:
-        return LedgerEntry(
+    def _script(self, found: _Found, roles: RoleScript) -> list[str]:
+        """Return the statements that create objects, with those that write the ledger's row and make roles."""
+        ledger, missing = _ledger_key(self.instance.place), found.missing
+        frame = creation([item for item in missing if item.key.kind == "schema" or item.key == ledger], self.server)
+        rest = creation([item for item in missing if item.key.kind != "schema" and item.key != ledger], self.server)
+        if self.server.transactional_ddl:
+            return [*roles.around(frame, rest), self._ledger_statement(self.digest, replaces=found.entry is not None)]
+        if found.entry is None:
+            begun = f"{BEGUN}{self.digest}"[:_CHECKSUM_CHARS]
+            frame.append(self._ledger_statement(begun, replaces=False))
+        return [*roles.around(frame, rest), self._ledger_statement(self.digest, replaces=True)]
+
+    def _ledger_statement(self, recorded: str, *, replaces: bool) -> str:
+        entry = LedgerEntry(
             version=PROVISIONED,
             tenant_id=self.instance.tenant_id,
             instance=self.instance.name,
-            checksum=self.digest,
+            checksum=recorded,
         )
+        namespace, version = self.instance.place.namespace, self.instance.version
+        if replaces or version is None:
+            return entry.statement(namespace, self.server.dialect, replaces=replaces)
+        baseline = replace(entry, version=f"{BASELINE}{version.removeprefix('v')}", checksum=NO_CHECKSUM)
+        return insert_statement([entry, baseline], namespace, self.server.dialect)
+
+
+def creation(items: Sequence[PreparedObject], server: Server) -> list[str]:
+    """Return the statements that create objects of a document."""
+    statements: list[str] = []
+    for item in items:
+        of_schema = item.key.kind == "schema"
+        statements += [schema_statement(item.key.name, server)] if of_schema else item.statements
+    return statements
+
+
+def schema_statement(name: str, server: Server) -> str:
+    """Return the statement that creates a schema, which may be a database."""
+    if server.schemas_are_databases:
+        return server.create_database_statement(name)
+    return str(CreateSchema(name).compile(dialect=server.dialect))
+
+
+def _ledger_key(place: Place) -> ObjectKey:
+    return ObjectKey(kind="table", schema=place.schema, name=ledger_name(place.namespace))
+
+
+def _ledger_of(key: ObjectKey, place: Place) -> Namespace | None:
+    """Return whose ledger it is: with a prefix also one that begins with it, for others' prefixes may do so."""
+    if key.kind != "table" or not (key.name == LEDGER or (place.prefix and key.name.endswith(f"_{LEDGER}"))):
+        return None
+    return Namespace(key.schema, key.name.removesuffix(LEDGER))
+
+
+def _folded(key: ObjectKey) -> tuple[str, str, str]:
+    return key.kind, key.schema.lower(), key.name.lower()

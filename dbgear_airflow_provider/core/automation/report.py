@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import TenantsFailedError
 from ..fleet import OperationRecord
 from .results import OperationStatus, failure_text
+from .tables import text_table
 
 NO_RESULT = "no result: its task did not run, or was killed before it could say"
 
@@ -64,14 +65,12 @@ class RunReport:
 
     def table(self) -> str:
         """Return the report as a table for a log: the failed tenants first."""
-        rows = [("tenant", "result", "seconds", "objects", "error")]
+        rows = []
         for tenant in sorted(self.tenants, key=lambda tenant: tenant.status == OperationStatus.SUCCESS.value):
             seconds = "" if tenant.duration_s is None else f"{tenant.duration_s:.2f}"
             created = "" if tenant.created is None else str(tenant.created)
             rows.append((tenant.tenant_id, tenant.status, seconds, created, " ".join((tenant.error or "").split())))
-        widths = [*(max(len(row[column]) for row in rows) for column in range(4)), 0]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-        return "\n".join(line.rstrip() for line in lines)
+        return text_table(("tenant", "result", "seconds", "objects", "error"), rows)
 
     def raise_for_failures(self) -> None:
         """Raise TenantsFailedError, naming the first few with their causes, when a tenant did not succeed."""

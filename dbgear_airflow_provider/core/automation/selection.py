@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from ..errors import RegistryRecordError, SettingsError
+from ..engines import Server
+from ..errors import NameClashError, RegistryRecordError, SettingsError
 from ..registries import TenantRegistryProvider
 from ..settings import MultiTenantSettings
 from ..tenants import TenantInfo, naming
@@ -34,26 +36,47 @@ async def select_tenants(
     query: str,
     target: str,
     isolation: Collection[str] = (),
+    server: Server | None = None,
 ) -> Selection:
     """Select the tenants that match a query and live on `target`; isolation: only these strategies, () means all.
 
     Names are compared over the whole fleet, terminated tenants included: their databases may still be there.
+    server: the target, unconnected, for what its kind says of names that clash.
     Raises QueryError, and SettingsError where no rule places one of those that match.
     """
     found = [tenant for tenant in await registry.search_tenants(query) if settings.target_of(tenant) == target]
     if isolation:
         found = [tenant for tenant in found if tenant.isolation_strategy in isolation]
     fleet = [tenant for tenant in await registry.list_tenants(limit=None) if _lives_on(tenant, target, settings)]
-    clashing = {
-        tenant_id: f"{name} would be shared by tenants {', '.join(ids)}"
-        for name, ids in naming.find_clashes(fleet).items()
-        for tenant_id in ids
-    }
+    errors = find_clashing(fleet, server, roles=settings.access.roles)
+    clashing = {tenant_id: error.message for tenant_id, error in errors.items()}
     return Selection(
         tenants=[tenant for tenant in found if tenant.tenant_id not in clashing],
         clashing={tenant.tenant_id: clashing[tenant.tenant_id] for tenant in found if tenant.tenant_id in clashing},
         rejected=await registry.rejected_records(),
     )
+
+
+def find_clashing(
+    tenants: Collection[TenantInfo], server: Server | None, *, roles: bool = False
+) -> dict[str, NameClashError]:
+    """Return {tenant_id: why} of the tenants of one server that would share a name there.
+
+    roles: whether they have roles of their own.
+    """
+    clashes = naming.find_clashes(
+        tenants,
+        schemas_are_databases=server is not None and server.schemas_are_databases,
+        shared_schema=None if server is None else server.shared_schema,
+    )
+    if roles:
+        clashes = {**naming.find_role_clashes(tenants), **clashes}
+    found = {}
+    for name, ids in clashes.items():
+        with_whom = f"tenants {', '.join(ids)}" if len(ids) > 1 else f"tenant {ids[0]} and those of isolation table"
+        for tenant_id in ids:
+            found[tenant_id] = NameClashError(f"{name} would be shared by {with_whom}", name=name, tenants=ids)
+    return found
 
 
 def _lives_on(tenant: TenantInfo, target: str, settings: MultiTenantSettings) -> bool:
@@ -63,14 +86,21 @@ def _lives_on(tenant: TenantInfo, target: str, settings: MultiTenantSettings) ->
         return False
 
 
-def cut_batches(tenant_ids: Sequence[str], *, target: str, max_batches: int) -> list[dict[str, Any]]:
-    """Cut tenants into at most max_batches batches of nearly equal size, in order: `{index, target, tenant_ids}`.
+def cut_batches(
+    tenant_ids: Sequence[str], *, target: str, max_batches: int, selected_at: datetime
+) -> list[dict[str, Any]]:
+    """Cut tenants into at most max_batches batches of nearly equal size, in order.
 
-    Up to max_batches tenants, each has a batch of its own.
+    Each is `{index, target, tenant_ids, selected_at}`; up to max_batches tenants, each has a batch of its own.
     """
     count = min(max_batches, len(tenant_ids))
     edges = [len(tenant_ids) * index // count for index in range(count + 1)] if count else [0]
     return [
-        {"index": index, "target": target, "tenant_ids": list(tenant_ids[start:end])}
+        {
+            "index": index,
+            "target": target,
+            "tenant_ids": list(tenant_ids[start:end]),
+            "selected_at": selected_at.isoformat(),
+        }
         for index, (start, end) in enumerate(pairwise(edges))
     ]

@@ -1,6 +1,23 @@
 """Engines: everything that differs between database servers."""
 
-from .base import LedgerEntry, Server, ServerAddress, Session, Timeouts
+from .base import ExpectedLedger, Grant, GrantedOn, OtherSession, Scope, Server, ServerAddress, Session, Timeouts
+from .mysql import MySQLServer
 from .postgresql import PostgresServer
+from .roles import RoleRequest, RoleScript, RoleState
 
-__all__ = ["LedgerEntry", "PostgresServer", "Server", "ServerAddress", "Session", "Timeouts"]
+__all__ = [
+    "ExpectedLedger",
+    "Grant",
+    "GrantedOn",
+    "MySQLServer",
+    "OtherSession",
+    "PostgresServer",
+    "RoleRequest",
+    "RoleScript",
+    "RoleState",
+    "Scope",
+    "Server",
+    "ServerAddress",
+    "Session",
+    "Timeouts",
+]

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from textwrap import shorten
 from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 import asyncpg
 from sqlalchemy.dialects import postgresql
@@ -24,38 +27,16 @@ from ..errors import (
     StatementError,
     UnsupportedError,
 )
-from ..schema import LEDGER, ObjectKey
-from .base import LedgerEntry, Server, ServerAddress, Session, Timeouts
+from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot, ledger_name
+from ..schema.ddl import executed, literal
+from . import postgresql_catalog, postgresql_describe, postgresql_grants, postgresql_roles
+from .base import ExpectedLedger, Grant, OtherSession, Scope, Server, ServerAddress, Session, Timeouts
+from .describing import snapshots
+from .roles import RoleRequest, RoleScript, RoleState
 
 CONNECT_TIMEOUT_S = 15
 # Connection.extra keys that reach the driver; all others are refused by the hook.
 OPTIONS = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey", "application_name"})
-
-# Every step goes by an index of the catalog: pg_class has none by namespace, and a scan of it for each tenant would
-# cost more with every tenant that the server already holds. pg_depend has one:
-# https://www.postgresql.org/docs/current/catalog-pg-depend.html
-_CATALOG = """
-WITH space AS (SELECT oid, nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY($1)),
-relation AS (
-    SELECT s.nspname, c.oid, c.relname
-      FROM space s
-      JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
-       AND d.refobjid = s.oid AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-      JOIN pg_catalog.pg_class c ON c.oid = d.objid
-     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-)
-SELECT 'schema', nspname::text, nspname::text FROM space
-UNION ALL
-SELECT 'table', nspname, relname FROM relation
-UNION ALL
-SELECT 'index', r.nspname, c.relname
-  FROM relation r
-  JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
-  JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-UNION ALL
-SELECT 'foreign key', r.nspname, r.relname || '.' || k.conname
-  FROM relation r JOIN pg_catalog.pg_constraint k ON k.conrelid = r.oid AND k.contype = 'f'
-"""
 
 # SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _LOCKED = {"55P03", "40P01", "40001", "55006"}  # lock_timeout, deadlock, serialization, object in use
@@ -67,6 +48,19 @@ _AWAY = {
     "57P05",
     "53300",
 }  # shutdown, crash, starting up, idle, too many connections
+_NO_SUCH_TABLE = "42P01"
+# Table or index, column, function, schema, other objects.
+_IS_THERE = {"42P07", "42701", "42723", "42P06", "42710"}
+_IS_GONE = {_NO_SUCH_TABLE, "42703", "42883", "3F000", "42704"}
+_DROPS = re.compile(r"\b(DROP|RENAME)\b", re.IGNORECASE)
+_CONCURRENTLY = re.compile(
+    r"""CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>"(?:[^"]|"")+"|[\w$]+)\s+ON\b""",
+    re.IGNORECASE,
+)
+_LEDGERS_AT_ONCE = 200
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
+# What a script may have left in a connection that others use after it.
+_CLEAN = "RESET ALL; RESET SESSION AUTHORIZATION; UNLISTEN *; DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all()"
 
 
 class PostgresSession(Session):
@@ -75,6 +69,7 @@ class PostgresSession(Session):
     def __init__(self, connection: Any, server: str) -> None:
         self._connection = connection
         self._server = server
+        self._begin = ""
 
     @override
     @asynccontextmanager
@@ -89,64 +84,230 @@ class PostgresSession(Session):
         async with self._transaction(timeouts, "SET TRANSACTION READ ONLY"):
             yield
 
+    @override
     @asynccontextmanager
-    async def _transaction(self, timeouts: Timeouts, first: str) -> AsyncIterator[None]:
-        # Errors of BEGIN and COMMIT are told as well; those of the body come translated already.
-        with _translated(self._server, first):
-            async with self._connection.transaction():
-                await self._connection.execute(
-                    f"SET LOCAL lock_timeout = {round(timeouts.lock_s * 1000)};"
-                    f"SET LOCAL statement_timeout = {round(timeouts.statement_s * 1000)};" + first
-                )
-                yield
+    async def held(self, name: str, timeouts: Timeouts) -> AsyncIterator[None]:
+        # Who waits inside the server is a transaction that CREATE INDEX CONCURRENTLY waits for in turn.
+        milliseconds = (round(timeouts.lock_s * 1000), round(timeouts.statement_s * 1000))
+        with _translated(self._server, "SET"):
+            await self._connection.execute("SET lock_timeout = {}; SET statement_timeout = {}".format(*milliseconds))
+        clock, pause_s = asyncio.get_running_loop().time, _FIRST_PAUSE_S
+        deadline = clock() + timeouts.lock_s
+        while await self._fetch(f"SELECT pg_catalog.pg_try_advisory_lock({_lock_key(name)})") != [(True,)]:
+            if clock() >= deadline:
+                text = f"target {self._server}: another session holds the lock of {name}"
+                raise LockTimeoutError(text, statement="pg_try_advisory_lock", timeout_s=timeouts.lock_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        yield  # the lock ends with the connection
 
     @override
-    async def objects(self, schemas: Sequence[str]) -> set[ObjectKey]:
+    async def apply_blindly(
+        self, name: str, timeouts: Timeouts, ledger: ExpectedLedger, statements: Sequence[str]
+    ) -> bool:
+        check = postgresql_catalog.UNCHANGED.format(
+            ledger=_ledger(ledger.namespace),
+            digest=ledger.digest,
+            tenant_id=_literal(ledger.tenant_id),
+            instance=_literal(ledger.instance),
+            begun=_literal(ledger.begun),
+        )
+        lock = f"SELECT pg_catalog.pg_advisory_xact_lock({_lock_key(name)})"
+        try:
+            # In order: each statement sees what is committed when it begins, so the check what the lock's holder did.
+            async with self._transaction(timeouts, ";\n".join([lock, check, *statements, "COMMIT", _CLEAN])):
+                return True
+        except StatementError:
+            return False
+
+    @asynccontextmanager
+    async def _transaction(self, timeouts: Timeouts, first: str) -> AsyncIterator[None]:
+        # Round trips are what a tenant costs here, so the transaction begins with what it needs in one of them.
+        self._begin = (
+            f"BEGIN; SET LOCAL lock_timeout = {round(timeouts.lock_s * 1000)};"
+            f"SET LOCAL statement_timeout = {round(timeouts.statement_s * 1000)};" + first
+        )
+        # Errors of BEGIN and COMMIT are told as well; those of the body come translated already.
+        with _translated(self._server, first):
+            try:
+                await self._connection.execute(self._begin)
+                yield
+                if self._connection.is_in_transaction():
+                    await self._connection.execute("COMMIT")
+            finally:
+                if self._connection.is_in_transaction():
+                    await self._connection.execute("ROLLBACK")
+
+    @override
+    async def objects(self, namespaces: Sequence[Namespace]) -> set[ObjectKey]:
         with _translated(self._server, "the catalog"):
-            rows = await self._connection.fetch(_CATALOG, list(schemas))
+            whole = sorted({namespace.schema for namespace in namespaces if not namespace.prefix})
+            # Planning the catalog's query costs more than executing it, and each new schema voids its plan: a tenant
+            # that has nothing yet is not asked for what it has.
+            if whole:
+                whole = [name for (name,) in await self._connection.fetch(postgresql_catalog.SCHEMAS, whole)]
+            rows = await self._connection.fetch(postgresql_catalog.IN_SCHEMAS, whole) if whole else []
+            for names in postgresql_catalog.ranges(namespaces):
+                rows += await self._connection.fetch(postgresql_catalog.WITH_PREFIX, *names)
         return {ObjectKey(kind=kind, schema=schema, name=name) for kind, schema, name in rows}
 
     @override
-    async def ledger_entry(self, schema: str, version: str) -> LedgerEntry | None:
-        sql = f"SELECT version, tenant_id, instance, checksum FROM {_ledger(schema)} WHERE version = $1"  # noqa: S608
+    async def other_charsets(self, schemas: Sequence[str]) -> dict[str, str]:
+        encoding = self._connection.get_settings().server_encoding  # told when the session began
+        return {} if encoding == "UTF8" else dict.fromkeys(schemas, encoding)
+
+    @override
+    async def describe(self, groups: Sequence[Sequence[Namespace]]) -> list[Snapshot]:
+        rows: list[Any] = []
+        with _translated(self._server, "the catalog"):
+            await self._connection.execute(postgresql_describe.BEGIN)
+            for sql, values in postgresql_describe.queries(groups):
+                rows += await self._connection.fetch(sql, *values)
+            await self._connection.execute(postgresql_describe.END)
+        return snapshots(groups, postgresql_describe.found(rows), postgresql_describe.GRAMMAR)
+
+    @override
+    @asynccontextmanager
+    async def scratch(self, count: int, timeouts: Timeouts) -> AsyncIterator[list[Namespace]]:
+        # Nobody else ever sees them: what the transaction made goes with it.
+        async with self._transaction(timeouts, "SELECT 1"):
+            yield [Namespace(f"dbgear_reference_{uuid4().hex[:12]}_{index}") for index in range(count)]
+            with _translated(self._server, "ROLLBACK"):
+                await self._connection.execute("ROLLBACK")
+
+    @override
+    async def ledger_entry(self, namespace: Namespace, version: str) -> LedgerEntry | None:
+        sql = f"SELECT version, tenant_id, instance, checksum FROM {_ledger(namespace)} WHERE version = $1"  # noqa: S608
         with _translated(self._server, sql):
             row = await self._connection.fetchrow(sql, version)
         return row and LedgerEntry(**row)
 
     @override
-    async def write_ledger(self, schema: str, entry: LedgerEntry) -> None:
-        sql = (
-            f"INSERT INTO {_ledger(schema)} (version, tenant_id, instance, checksum) VALUES ($1, $2, $3, $4) "  # noqa: S608
-            "ON CONFLICT (version) DO UPDATE SET checksum = EXCLUDED.checksum, applied_at = CURRENT_TIMESTAMP"
-        )
-        with _translated(self._server, sql):
-            await self._connection.execute(sql, entry.version, entry.tenant_id, entry.instance, entry.checksum)
+    async def ledger(self, namespace: Namespace) -> list[LedgerEntry] | None:
+        return (await self.ledgers([namespace])).get(namespace)
 
     @override
-    async def apply(self, statements: Sequence[str]) -> None:
+    async def ledgers(self, namespaces: Sequence[Namespace]) -> dict[Namespace, list[LedgerEntry]]:
+        if not namespaces:
+            return {}
+        names = {(space.schema, ledger_name(space)): space for space in namespaces}
+        there = await self._fetch(postgresql_catalog.LEDGERS, *(list(part) for part in zip(*names, strict=True)))
+        found: dict[Namespace, list[LedgerEntry]] = {}
+        for start in range(0, len(there), _LEDGERS_AT_ONCE):
+            spaces = [names[schema, name] for schema, name in there[start : start + _LEDGERS_AT_ONCE]]
+            sql = " UNION ALL ".join(postgresql_catalog.LEDGER.format(n, _ledger(s)) for n, s in enumerate(spaces))
+            try:
+                rows = await self._fetch(sql)
+            except StatementError as error:
+                if error.details["code"] != _NO_SUCH_TABLE or len(namespaces) == 1:
+                    raise
+                continue
+            found |= {space: [] for space in spaces}
+            for number, version, tenant_id, instance, checksum in rows:
+                entry = LedgerEntry(version=version, tenant_id=tenant_id, instance=instance, checksum=checksum)
+                found[spaces[number]].append(entry)
+        return found
+
+    @override
+    async def select(self, sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await self._fetch(sql)]
+
+    @override
+    @asynccontextmanager
+    async def atomic(self) -> AsyncIterator[None]:
+        if self._connection.is_in_transaction():
+            yield  # that of `locked` does
+            return
+        with _translated(self._server, "BEGIN"):
+            await self._connection.execute("BEGIN")
+        try:
+            yield
+            with _translated(self._server, "COMMIT"):
+                await self._connection.execute("COMMIT")
+        finally:
+            if self._connection.is_in_transaction():
+                with _translated(self._server, "ROLLBACK"):
+                    await self._connection.execute("ROLLBACK")
+
+    @override
+    async def before_again(self, statement: str) -> None:
+        match = _CONCURRENTLY.match(statement)
+        if match is None:
+            return
+        for (name,) in await self._fetch(postgresql_catalog.INVALID_INDEX, match["name"]):
+            await self.apply([f"DROP INDEX CONCURRENTLY {name}"])
+
+    @override
+    async def apply(self, statements: Sequence[str], *, last: bool = False, foreign: bool = False) -> None:
         if not statements:
             return
         try:
-            # One round trip for all; the savepoint leaves the transaction usable when one of them fails.
             with _translated(self._server, statements[0]):
-                async with self._connection.transaction():
-                    await self._connection.execute(";\n".join(statements))
+                script = [executed(statement) for statement in statements]
+                end = ["COMMIT", *([_CLEAN] if foreign else [])] if last else []
+                await self._connection.execute(";\n".join([*script, *end]))
         except StatementError:
-            # The server does not say which one it was: find it, so that the error can.
+            if len(statements) == 1 or not self._begin:
+                raise
+            # The server does not say which one it was, and the transaction is lost: find it in another one, which is
+            # rolled back as well.
+            with _translated(self._server, statements[0]):
+                await self._connection.execute("ROLLBACK")
+                await self._connection.execute(self._begin)
             for statement in statements:
                 with _translated(self._server, statement):
-                    await self._connection.execute(statement)
+                    await self._connection.execute(executed(statement))
             raise
+
+    @override
+    async def grants(self, scope: Scope) -> list[Grant]:
+        return [Grant(**row) for row in await self._fetch(*postgresql_grants.grants_query(scope))]
+
+    @override
+    async def roles_with_access(self, scope: Scope) -> list[str]:
+        return [role for (role,) in await self._fetch(*postgresql_grants.access_query(scope))]
+
+    @override
+    async def existing_roles(self, names: Sequence[str]) -> set[str]:
+        return {name for (name,) in await self._fetch(postgresql_grants.ROLES, list(names))}
+
+    @override
+    async def rows(self, schema: str, table: str) -> list[tuple[object, ...]] | None:
+        if not await self._fetch(postgresql_grants.OWN_TABLE, schema, table):
+            return None
+        sql = f"SELECT * FROM {_quoted(schema)}.{_quoted(table)}"  # noqa: S608 - quoted
+        return [tuple(row) for row in await self._fetch(sql)]
+
+    @override
+    async def other_sessions(self, databases: Sequence[str]) -> list[OtherSession]:
+        return [OtherSession(**row) for row in await self._fetch(postgresql_grants.SESSIONS, list(databases))]
+
+    @override
+    async def end_other_sessions(self, databases: Sequence[str]) -> None:
+        await self._fetch(postgresql_grants.END_SESSIONS, list(databases))
+
+    @override
+    async def role_state(self, request: RoleRequest) -> RoleState:
+        return postgresql_roles.state(request, await self._fetch(*postgresql_roles.state_query(request)))
+
+    async def _fetch(self, sql: str, *arguments: Any) -> Any:
+        with _translated(self._server, sql):
+            return await self._connection.fetch(sql, *arguments)
 
 
 class PostgresServer(Server):
     """A PostgreSQL server. Connections to the shared database are pooled, those to tenants' own are not."""
 
+    duplicate_key = "23505"
+    ending_needs = "the role pg_signal_backend"
+    ending_refused = "42501"
     # With a paramstyle of % the compiler would double each % of a name or comment.
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
-    def __init__(self, name: str, address: ServerAddress, *, max_connections: int = 8) -> None:
-        super().__init__(name, address, max_connections=max_connections)
+    def __init__(
+        self, name: str, address: ServerAddress, *, max_connections: int = 8, shared_schema: str | None = None
+    ) -> None:
+        super().__init__(name, address, max_connections=max_connections, shared_schema=shared_schema)
         self._slots = asyncio.Semaphore(max_connections)
         self._pool: Any = None
         unknown = address.options.keys() - OPTIONS
@@ -154,11 +315,15 @@ class PostgresServer(Server):
             raise UnsupportedError(f"target {name}: option {', '.join(sorted(unknown))} is not supported")
 
     @override
+    def _usual_schema(self) -> str | None:
+        return "public"
+
+    @override
     @asynccontextmanager
-    async def session(self, database: str) -> AsyncIterator[PostgresSession]:
+    async def session(self, database: str, *, apart: bool = False) -> AsyncIterator[PostgresSession]:
         async with self._slots, AsyncExitStack() as stack:
             with _translated(self.name, f"connect to {database}"):
-                if database == self.address.database:
+                if database == self.address.database and not apart:
                     connection = await stack.enter_async_context((await self._shared()).acquire())
                 else:
                     connection = await asyncpg.connect(**self._arguments(database))
@@ -178,19 +343,14 @@ class PostgresServer(Server):
 
     def _arguments(self, database: str) -> dict[str, Any]:
         address = self.address
-        options = dict(address.options)
-        settings = {"application_name": options.pop("application_name", "dbgear")}
-        query = "&".join(f"{key}={value}" for key, value in sorted(options.items()))
         return {
-            # asyncpg reads the TLS files only from a DSN; the parts that may hold any text are arguments.
-            **({"dsn": f"postgresql:///?{query}"} if query else {}),
+            **asyncpg_arguments(address.options),
             "host": address.host,
             "port": address.port,
             "user": address.user,
             "password": address.password,
             "database": database,
             "timeout": CONNECT_TIMEOUT_S,
-            "server_settings": settings,
         }
 
     @override
@@ -214,6 +374,36 @@ class PostgresServer(Server):
             raise
         return True
 
+    @override
+    def revoke_statements(self, grants: Sequence[Grant]) -> list[str]:
+        return postgresql_grants.revoke_statements(grants, _quoted)
+
+    @override
+    def grant_statements(self, grants: Sequence[Grant]) -> list[str]:
+        return postgresql_grants.grant_statements(grants, _quoted)
+
+    @override
+    def role_script(self, request: RoleRequest, state: RoleState, password: str | None) -> RoleScript:
+        return postgresql_roles.script(request, state, password, _quoted, _literal)
+
+    @override
+    def password_statement(self, login: str, password: str | None) -> str:
+        return postgresql_roles.password_statement(_quoted(login), password)
+
+    @override
+    def stand(self, schema: str, role: str | None, *, transaction: bool) -> list[str]:
+        local = "LOCAL " if transaction else ""
+        path = f"SET {local}search_path = {_quoted(schema)}"
+        return [path] if role is None else [path, f"SET {local}ROLE {_quoted(role)}"]
+
+    @override
+    def stand_up(self, role: str | None) -> list[str]:
+        return [] if role is None else ["RESET ROLE"]
+
+    @override
+    def is_done_already(self, statement: str, code: str | int) -> bool:
+        return code in _IS_THERE or (code in _IS_GONE and _DROPS.search(statement) is not None)
+
     @asynccontextmanager
     async def _administration(self) -> AsyncIterator[Any]:
         async with self.session(self.address.database) as session:
@@ -233,6 +423,16 @@ class PostgresServer(Server):
                 await asyncio.wait_for(pool.close(), CONNECT_TIMEOUT_S)
             except (TimeoutError, OSError, asyncpg.PostgresError):
                 pool.terminate()
+
+
+def asyncpg_arguments(options: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of asyncpg for options of OPTIONS."""
+    given = dict(options)
+    arguments: dict[str, Any] = {"server_settings": {"application_name": given.pop("application_name", "dbgear")}}
+    if given:
+        # asyncpg reads the TLS files only from a DSN; whatever is an argument goes before it.
+        arguments["dsn"] = f"postgresql:///?{urlencode(given, quote_via=quote)}"
+    return arguments
 
 
 def _lock_key(name: str) -> int:
@@ -255,8 +455,12 @@ def _quoted(name: str) -> str:
     return PostgresServer.dialect.identifier_preparer.quote_identifier(name)
 
 
-def _ledger(schema: str) -> str:
-    return f"{_quoted(schema)}.{_quoted(LEDGER)}"
+def _literal(text: str) -> str:
+    return literal(text, PostgresServer.dialect)
+
+
+def _ledger(namespace: Namespace) -> str:
+    return f"{_quoted(namespace.schema)}.{_quoted(ledger_name(namespace))}"
 
 
 @contextmanager

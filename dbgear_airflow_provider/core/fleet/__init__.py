@@ -1,5 +1,21 @@
-"""The fleet store: tenant state and operation history."""
+"""The fleet store: tenant state, operation history and rollouts."""
 
-from .store import FleetStore, OperationRecord, Recorder, Run
+from .recorder import Recorder
+from .rollouts import MemberStatus, RolloutMember, RolloutRecord, RolloutStatus, RolloutStore, StageState
+from .store import FingerprintRecord, FleetStore, OperationRecord, Run, ScriptRecord, VersionRecord
 
-__all__ = ["FleetStore", "OperationRecord", "Recorder", "Run"]
+__all__ = [
+    "FingerprintRecord",
+    "FleetStore",
+    "MemberStatus",
+    "OperationRecord",
+    "Recorder",
+    "RolloutMember",
+    "RolloutRecord",
+    "RolloutStatus",
+    "RolloutStore",
+    "Run",
+    "ScriptRecord",
+    "StageState",
+    "VersionRecord",
+]

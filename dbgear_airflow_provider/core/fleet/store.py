@@ -5,28 +5,26 @@ An index, not the truth: what a tenant really has is in the tenant's own databas
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.schema import CreateColumn
 
 from ..errors import SourceUnavailableError
-from .tables import metadata, operations, tenant_instances
+from .recorder import BATCH_ROWS, Recorder, recording, storable
+from .rollouts import RolloutStore
+from .tables import metadata, migration_scripts, operations, tenant_instances
 
-log = logging.getLogger(__name__)
-
-FLUSH_S = 0.25
-BATCH_ROWS = 500
 _SUCCESS = "success"
-_PROVISION = "provision"  # the operation whose results say where an instance is
+_STATES = {"provision", "plan"}  # the operations whose results say where an instance is, and of which document
+_MIGRATIONS = {"migrate", "undo_migrations", "baseline"}  # those whose results say what a ledger holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +40,9 @@ class Run:
     attempt: int = 1
     since: datetime | None = None
 
-    async def succeeded(self, operation: str, tenant_ids: Sequence[str]) -> set[str]:
-        """Return those of the tenants that need not be done again."""
-        return await self.store.succeeded(self.run_id, operation, tenant_ids, since=self.since)
+    async def succeeded(self, operation: str, tenant_ids: Sequence[str], *, dry_run: bool | None = None) -> set[str]:
+        """Return those of the tenants that need not be done again; dry_run: only what was one, or was none, counts."""
+        return await self.store.succeeded(self.run_id, operation, tenant_ids, since=self.since, dry_run=dry_run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,26 +62,58 @@ class OperationRecord:
     details: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class FingerprintRecord:
+    """What an instance was seen to hold. fingerprint: None where nothing is there. checked_at is aware, UTC."""
+
+    tenant_id: str
+    instance: str
+    fingerprint: str | None
+    checked_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRecord:
+    """What an instance's ledger says. version: the newest migration; ledger: its digest; None: not known."""
+
+    tenant_id: str
+    instance: str
+    version: str | None = None
+    ledger: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptRecord:
+    """A migration script, by its checksum."""
+
+    checksum: str
+    version: str
+    file: str
+    text: str
+
+
 class FleetStore:
     """The fleet store in a database of its own or shared with other tables (all of ours begin with `dbgear_`).
 
     url: of SQLAlchemy, with an async driver (`sqlite+aiosqlite`, `postgresql+asyncpg`, `mysql+asyncmy`).
-    Methods raise SourceUnavailableError when the database cannot be reached.
+    Methods raise SourceUnavailableError when the database cannot be reached. rollouts: what it keeps of rollouts.
     """
 
     def __init__(self, url: str | sa.URL) -> None:
         url = sa.make_url(url)
         connect_args = {"timeout": 30} if url.get_backend_name() == "sqlite" else {}
         self._engine = create_async_engine(url, pool_pre_ping=True, connect_args=connect_args, hide_parameters=True)
+        self.rollouts = RolloutStore(self._begin, url.get_backend_name())
 
     async def prepare(self) -> None:
-        """Create the tables that are missing. Safe to repeat, and in several processes at once."""
-        for left in range(len(metadata.tables), -1, -1):
+        """Create the tables and columns that are missing. Safe to repeat, and in several processes at once."""
+        columns = sum(len(table.columns) for table in metadata.tables.values())
+        for left in range(len(metadata.tables) + columns, -1, -1):
             try:
                 async with self._begin() as connection:
-                    await connection.run_sync(metadata.create_all)
+                    await connection.run_sync(_create_missing)
             except (IntegrityError, ProgrammingError, OperationalError):
-                # Another process creates the same table right now, and may be ahead of us at each of them.
+                # Another process creates the same thing right now, and may be ahead of us at each of them.
                 if not left:
                     raise
             else:
@@ -98,31 +128,117 @@ class FleetStore:
             states = {
                 (row["tenant_id"], row["instance"]): row
                 for record in records
-                if record.operation == _PROVISION and record.status == _SUCCESS and not record.dry_run
+                if record.operation in _STATES and record.status == _SUCCESS and not record.dry_run
                 for row in _states(record)
             }
             if states:
                 # In one order everywhere, so that two writers cannot deadlock.
                 rows = [states[key] for key in sorted(states)]
                 await connection.execute(_upsert(self._engine.dialect.name), rows)
+            await _write_versions(connection, [item for record in records for item in _versions(record)])
+
+    async def record_fingerprints(self, records: Sequence[FingerprintRecord]) -> None:
+        """Note what instances were seen to hold, in one transaction. Those that are not in the store are left out."""
+        if not records:
+            return
+        table = tenant_instances
+        change = (
+            sa.update(table)
+            .where(table.c.tenant_id == sa.bindparam("of_tenant"), table.c.instance == sa.bindparam("of_instance"))
+            .values(fingerprint=sa.bindparam("seen"), checked_at=sa.bindparam("at"))
+        )
+        ordered = sorted(records, key=lambda record: (record.tenant_id, record.instance))  # no deadlocks
+        rows = [
+            {
+                "of_tenant": record.tenant_id,
+                "of_instance": record.instance,
+                "seen": record.fingerprint,
+                "at": record.checked_at,
+            }
+            for record in ordered
+        ]
+        async with self._begin() as connection:
+            await connection.execute(change, rows)
+
+    async def record_versions(self, records: Sequence[VersionRecord]) -> None:
+        """Note what ledgers say, in one transaction. Instances that are not in the store are left out."""
+        if records:
+            async with self._begin() as connection:
+                await _write_versions(connection, records)
+
+    async def forget_versions(self, tenant_ids: Sequence[str]) -> None:
+        """Note that the ledgers of these tenants are about to change: nobody knows what they say until it is told."""
+        records = [(tenant_id, instance) for tenant_id, instance in await self.placements(tenant_ids)]
+        await self.record_versions([VersionRecord(tenant_id=tenant_id, instance=name) for tenant_id, name in records])
+
+    async def placements(self, tenant_ids: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return {(tenant_id, instance): its row, keyed as the table's columns} of these tenants."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        async with self._begin() as connection:
+            for start in range(0, len(tenant_ids), BATCH_ROWS):
+                some = tenant_ids[start : start + BATCH_ROWS]
+                rows = await connection.execute(
+                    sa.select(tenant_instances).where(tenant_instances.c.tenant_id.in_(some))
+                )
+                found |= {(row["tenant_id"], row["instance"]): dict(row) for row in rows.mappings()}
+        return found
+
+    async def record_scripts(self, scripts: Sequence[ScriptRecord]) -> None:
+        """Keep the texts of migrations that are not kept yet."""
+        table = migration_scripts
+        for left in (1, 0):
+            async with self._begin() as connection:
+                checksums = [script.checksum for script in scripts]
+                known: set[str] = set()
+                for start in range(0, len(checksums), BATCH_ROWS):
+                    some = checksums[start : start + BATCH_ROWS]
+                    known |= set(
+                        await connection.scalars(sa.select(table.c.checksum).where(table.c.checksum.in_(some)))
+                    )
+                new = {script.checksum: script for script in scripts if script.checksum not in known}
+                rows = [{**vars(new[key]), "first_seen": datetime.now(UTC)} for key in sorted(new)]
+                try:
+                    if rows:
+                        await connection.execute(sa.insert(table), rows)
+                except IntegrityError:
+                    if not left:
+                        raise
+                    await connection.rollback()  # another process keeps the same ones right now
+                    continue
+            return
+
+    async def script(self, checksum: str) -> str | None:
+        """Return the text of the migration with this checksum; None where it is not kept."""
+        async with self._begin() as connection:
+            query = sa.select(migration_scripts.c.text).where(migration_scripts.c.checksum == checksum)
+            return (await connection.scalars(query)).one_or_none()
 
     @asynccontextmanager
-    async def recorder(self) -> AsyncIterator[Recorder]:
+    async def recorder(self) -> AsyncIterator[Recorder[OperationRecord]]:
         """Write records in the background while the block runs; all are written at its end, also on errors."""
-        recorder = Recorder(self)
-        task = asyncio.create_task(recorder.run())
-        try:
+
+        async def write(records: Sequence[OperationRecord]) -> None:
+            await self.record(records)
+
+        async with recording(write) as recorder:
             yield recorder
-        finally:
-            recorder.close()
-            await asyncio.shield(task)
 
     async def succeeded(
-        self, run_id: str, operation: str, tenant_ids: Sequence[str], *, since: datetime | None = None
+        self,
+        run_id: str,
+        operation: str,
+        tenant_ids: Sequence[str],
+        *,
+        since: datetime | None = None,
+        dry_run: bool | None = None,
     ) -> set[str]:
-        """Return those of the tenants whose operation has succeeded in that run, begun at `since` or later."""
+        """Return those of the tenants whose operation has succeeded in that run, begun at `since` or later.
+
+        dry_run: only dry runs, or only real ones; None: both.
+        """
         done: set[str] = set()
         recent = operations.c.started_at >= since if since else sa.true()
+        real = sa.true() if dry_run is None else operations.c.dry_run == dry_run
         async with self._begin() as connection:
             for start in range(0, len(tenant_ids), BATCH_ROWS):
                 query = sa.select(operations.c.tenant_id).where(
@@ -130,6 +246,7 @@ class FleetStore:
                     operations.c.operation == operation,
                     operations.c.status == _SUCCESS,
                     recent,
+                    real,
                     operations.c.tenant_id.in_(tenant_ids[start : start + BATCH_ROWS]),
                 )
                 done.update(await connection.scalars(query))
@@ -147,6 +264,12 @@ class FleetStore:
     async def history(self, tenant_id: str) -> list[OperationRecord]:
         """Return all results of a tenant, the oldest first."""
         return await self._records(operations.c.tenant_id == tenant_id, operations.c.id)
+
+    async def last(self, tenant_id: str) -> OperationRecord | None:
+        """Return the newest result of a tenant; None where there is none."""
+        newest = sa.select(sa.func.max(operations.c.id)).where(operations.c.tenant_id == tenant_id).scalar_subquery()
+        records = await self._records(operations.c.id == newest, operations.c.id)
+        return records[0] if records else None
 
     async def instances(self, tenant_id: str) -> list[dict[str, Any]]:
         """Return the state of a tenant's instances: a dict per instance, keyed as the table's columns."""
@@ -187,47 +310,19 @@ class FleetStore:
         return SourceUnavailableError(f"fleet store {where}: {error or type(error).__name__}")
 
 
-class Recorder:
-    """Collects records and writes them a few times a second: one commit for many tenants."""
-
-    def __init__(self, store: FleetStore) -> None:
-        self._store = store
-        self._records: list[OperationRecord] = []
-        self._closed = asyncio.Event()
-
-    def add(self, record: OperationRecord) -> None:
-        """Take a record to be written soon. Never blocks."""
-        self._records.append(record)
-
-    def close(self) -> None:
-        """Write what is left and stop."""
-        self._closed.set()
-
-    async def run(self) -> None:
-        """Write until closed. A store that does not answer is asked again, at the end for the last time."""
-        last = False
-        while not last:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), FLUSH_S)
-            last = self._closed.is_set()
-            try:
-                await self._flush()
-            except SourceUnavailableError as error:
-                if last:
-                    raise
-                log.warning("%s; %d results wait to be written", error, len(self._records))
-
-    async def _flush(self) -> None:
-        while self._records:
-            batch = self._records[:BATCH_ROWS]
-            await self._store.record(batch)
-            del self._records[: len(batch)]
+def _create_missing(connection: sa.Connection) -> None:
+    metadata.create_all(connection)
+    inspector, prepare = sa.inspect(connection), connection.dialect.identifier_preparer
+    for table in metadata.sorted_tables:
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(sa.text(f"ALTER TABLE {prepare.format_table(table)} ADD COLUMN {definition}"))
 
 
 def _row(record: OperationRecord) -> dict[str, Any]:
-    # Not every text can be stored, and one such message must not cost the results that are written with it.
-    error = record.error and record.error.encode(errors="backslashreplace").decode().replace("\0", "\\0")
-    return {**vars(record), "error": error}
+    return {**vars(record), "error": storable(record.error)}
 
 
 def _states(record: OperationRecord) -> list[dict[str, Any]]:
@@ -240,6 +335,7 @@ def _states(record: OperationRecord) -> list[dict[str, Any]]:
             "isolation": item["isolation"],
             "database_name": item["database"],
             "schema_name": item["schema"],
+            "prefix": item.get("prefix", ""),
             "state": "provisioned",
             "checksum": item["checksum"],
             "updated_at": record.started_at + timedelta(seconds=record.duration_s),
@@ -248,9 +344,41 @@ def _states(record: OperationRecord) -> list[dict[str, Any]]:
     ]
 
 
+def _versions(record: OperationRecord) -> Iterator[VersionRecord]:
+    if record.status != _SUCCESS or record.dry_run or record.operation not in {*_STATES, *_MIGRATIONS}:
+        return
+    for name, item in (record.details or {}).get("instances", {}).items():
+        if record.operation in _MIGRATIONS:
+            told = {"version": item["version"], "ledger": item["ledger"]}
+            yield VersionRecord(tenant_id=record.tenant_id, instance=name, **told)
+        elif item.get("created"):  # it may have been dropped before, and its ledger with it
+            yield VersionRecord(tenant_id=record.tenant_id, instance=name)
+
+
+async def _write_versions(connection: AsyncConnection, records: Sequence[VersionRecord]) -> None:
+    if not records:
+        return
+    table = tenant_instances
+    change = (
+        sa.update(table)
+        .where(table.c.tenant_id == sa.bindparam("of_tenant"), table.c.instance == sa.bindparam("of_instance"))
+        .values(version=sa.bindparam("newest"), ledger=sa.bindparam("digest"))
+    )
+    rows = {
+        (record.tenant_id, record.instance): {
+            "of_tenant": record.tenant_id,
+            "of_instance": record.instance,
+            "newest": record.version,
+            "digest": record.ledger,
+        }
+        for record in records
+    }
+    await connection.execute(change, [rows[key] for key in sorted(rows)])  # in one order: no deadlocks
+
+
 def _upsert(dialect: str) -> Any:
     keys = [column.name for column in tenant_instances.primary_key]
-    others = [column.name for column in tenant_instances.c if column.name not in keys]
+    others = [column.name for column in tenant_instances.c if not column.nullable and column.name not in keys]
     if dialect in {"mysql", "mariadb"}:
         replace = mysql.insert(tenant_instances)
         return replace.on_duplicate_key_update({name: replace.inserted[name] for name in others})
@@ -261,6 +389,7 @@ def _upsert(dialect: str) -> Any:
 
 
 def _is_busy(error: DBAPIError) -> bool:
-    # SQLite: https://www.sqlite.org/rescode.html; SQLITE_ERROR is a fault of the statement.
+    # SQLite: https://www.sqlite.org/rescode.html; SQLITE_ERROR is a fault of the statement, and so is SQLITE_SCHEMA:
+    # it comes with "table already exists", now and then, when another process made it while ours was being compiled.
     name = getattr(error.orig, "sqlite_errorname", "SQLITE_ERROR")
-    return isinstance(error, OperationalError) and name != "SQLITE_ERROR"
+    return isinstance(error, OperationalError) and name not in {"SQLITE_ERROR", "SQLITE_SCHEMA"}

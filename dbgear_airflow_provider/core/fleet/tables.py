@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
     """An aware datetime, kept as UTC: SQLite and MySQL keep no zone."""
 
-    impl = sa.DateTime(timezone=True)
+    # MySQL's DATETIME has whole seconds unless told otherwise.
+    impl = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
@@ -30,7 +32,14 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+# A column that comes later is added to tables that are there: it needs a server_default, or to be nullable.
 metadata = sa.MetaData()
+
+
+def _exact(length: int) -> Any:
+    """Return the type of a text that is equal to no other one: MySQL's own default knows no case."""
+    return sa.String(length).with_variant(mysql.VARCHAR(length, collation="utf8mb4_bin"), "mysql", "mariadb")
+
 
 _BIGINT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts up INTEGER keys only
 
@@ -40,7 +49,7 @@ operations = sa.Table(
     metadata,
     sa.Column("id", _BIGINT, primary_key=True, autoincrement=True),
     sa.Column("run_id", sa.String(255), nullable=False),
-    sa.Column("tenant_id", sa.String(255), nullable=False),
+    sa.Column("tenant_id", _exact(255), nullable=False),
     sa.Column("operation", sa.String(64), nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("dry_run", sa.Boolean, nullable=False),
@@ -55,17 +64,73 @@ operations = sa.Table(
 )
 
 # Where each instance is and in which state, as the last operation left it: an index of what the servers hold.
+# fingerprint: of what it held at checked_at, the last look at it; None where nothing was there. version: the newest
+# migration, ledger: sha256 of all that the ledger says of them; None where nobody has looked since it changed.
 tenant_instances = sa.Table(
     "dbgear_tenant_instances",
     metadata,
-    sa.Column("tenant_id", sa.String(255), primary_key=True),
-    sa.Column("instance", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", _exact(255), primary_key=True),
+    sa.Column("instance", _exact(64), primary_key=True),
     sa.Column("target", sa.String(64), nullable=False),
     sa.Column("isolation", sa.String(16), nullable=False),
     sa.Column("database_name", sa.String(64), nullable=False),
     sa.Column("schema_name", sa.String(64), nullable=False),
+    sa.Column("prefix", sa.String(64), nullable=False, server_default=""),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("checksum", sa.String(64), nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("fingerprint", sa.String(64)),
+    sa.Column("checked_at", UtcDateTime),
+    sa.Column("version", sa.String(255)),
+    sa.Column("ledger", sa.String(64)),
     sa.Index("dbgear_tenant_instances_target", "target", "database_name", "schema_name"),
+)
+
+# The text of every migration that was ever run, for the difference of one that was edited afterwards.
+migration_scripts = sa.Table(
+    "dbgear_migration_scripts",
+    metadata,
+    sa.Column("checksum", sa.String(64), primary_key=True),
+    sa.Column("version", sa.String(255), nullable=False),
+    sa.Column("file", sa.String(1024), nullable=False),
+    sa.Column("text", sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb"), nullable=False),
+    sa.Column("first_seen", UtcDateTime, nullable=False),
+)
+
+# A rollout: one change on its way through the fleet. id: the key of its run. stages: as `Stage.details()`, a list.
+# counts: members by status, at the last change of status. approvals: {stage, by, at}, a list. options: what else it was
+# begun with; NULL: nothing.
+rollouts = sa.Table(
+    "dbgear_rollouts",
+    metadata,
+    sa.Column("id", _exact(255), primary_key=True),
+    sa.Column("version", sa.String(255)),
+    sa.Column("query", sa.Text, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("stages", sa.JSON, nullable=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.Column("approvals", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("options", sa.JSON),
+    sa.Index("dbgear_rollouts_created", "created_at"),
+)
+
+# The instances that a rollout is about. stage: index in the rollout's stages; NULL: it is left out.
+# error_kind, error: of the last failure, or why it is left out. from_version: before the rollout; "" where there was
+# none, NULL where nobody looked. to_version: what it had afterwards. duration_s: seconds, retries included.
+rollout_members = sa.Table(
+    "dbgear_rollout_members",
+    metadata,
+    sa.Column("rollout_id", _exact(255), primary_key=True),
+    sa.Column("tenant_id", _exact(255), primary_key=True),
+    sa.Column("instance", _exact(64), primary_key=True),
+    sa.Column("stage", sa.Integer),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("error_kind", sa.String(64)),
+    sa.Column("error", sa.Text),
+    sa.Column("from_version", sa.String(255)),
+    sa.Column("to_version", sa.String(255)),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("duration_s", sa.Float),
 )

@@ -20,6 +20,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
@@ -48,11 +49,26 @@ Sql = Annotated[Text, BeforeValidator(_sql_from_plain)]
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]+$")]
 
 
+def _upper(value: Any) -> Any:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
 class _Object(BaseModel):
     # Keys that are not ours are ignored, as DBGear does, but told: see SchemaDocument.unknown_keys.
     model_config = ConfigDict(
         frozen=True, extra="allow", populate_by_name=True, alias_generator=AliasGenerator(alias=to_camel)
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, value: Any) -> Any:
+        # A key with nothing behind it, as a template's loop leaves one, is a key that is not there.
+        if not isinstance(value, dict) or None not in value.values():
+            return value
+        optional = {
+            key for name, field in cls.model_fields.items() if not field.is_required() for key in (name, to_camel(name))
+        }
+        return {key: item for key, item in value.items() if item is not None or key not in optional}
 
 
 class Item(_Object):
@@ -146,16 +162,28 @@ class Relation(_Object):
     on_update: str = "RESTRICT"
     deferrable: bool = False
     initially_deferred: bool = False
-    match_type: Literal["FULL", "SIMPLE"] | None = None
+    match_type: Annotated[Literal["FULL", "SIMPLE"] | None, BeforeValidator(_upper)] = None
     relationship_type: str | None = None
     cardinarity_source: Any = None
     cardinarity_target: Any = None
     description: Any = None
 
-    @field_validator("match_type", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
+
+class MySQLOptions(_Object):
+    """What MySQL is told of a table beside its columns.
+
+    partition_by: RANGE, LIST, HASH or KEY, with LINEAR before or COLUMNS behind. partition_expression: what goes by,
+    and behind it for RANGE and LIST the partitions: `YEAR(at) (PARTITION p0 VALUES LESS THAN (2026), ...)`.
+    """
+
+    engine: _Word | None = None
+    charset: _Word | None = None
+    collation: _Word | None = None
+    auto_increment: Annotated[int, Field(ge=0)] | None = None
+    row_format: _Word | None = None
+    partition_by: Annotated[str, BeforeValidator(_upper)] | None = None
+    partition_expression: Sql | None = None
+    partition_count: Annotated[int, Field(ge=1, le=1024)] | None = None
 
 
 class Table(_Object):
@@ -165,18 +193,81 @@ class Table(_Object):
     columns: Annotated[list[Column], Field(min_length=1)]
     indexes: list[Index] = []
     relations: list[Relation] = []
-    mysql_options: dict[str, Any] | None = None
+    mysql_options: MySQLOptions = MySQLOptions()
     notes: Any = None
     categories: list[str] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_fields(cls, value: Any) -> Any:
+        # DBGear's first documents call columns fields, and each names what it refers to.
+        if not isinstance(value, dict) or not isinstance(value.get("fields"), list) or "columns" in value:
+            return value
+        table = {key: item for key, item in value.items() if key != "fields"}
+        fields = [dict(field) if isinstance(field, dict) else field for field in value["fields"]]
+        targets = [(field, field.pop("foreign_key", None)) for field in fields if isinstance(field, dict)]
+        found = [_reference(field.get("column_name"), target) for field, target in targets if target is not None]
+        given = table.get("relations") or []
+        return {**table, "columns": fields, "relations": [*given, *found] if isinstance(given, list) else given}
+
+
+def _reference(column: Any, target: Any) -> dict[str, Any]:
+    """Return the relation of a column that refers to `table.column`."""
+    table, _, name = str(target).rpartition(".")
+    bind = {"source_column": column, "target_column": name}
+    return {"target": {"table_name": table}, "bind_columns": [bind]}
+
+
+class View(_Object):
+    """A view. select_statement is one query in MySQL's dialect; names without a schema are of the view's own."""
+
+    display_name: Text | None = None
+    select_statement: Text
+    notes: Any = None
+
+
+class Trigger(_Object):
+    """A trigger. body is one statement in MySQL's language, or BEGIN ... END; condition, an expression, guards it."""
+
+    display_name: Text | None = None
+    table_name: Text
+    timing: Annotated[Literal["BEFORE", "AFTER"], BeforeValidator(_upper)]
+    event: Annotated[Literal["INSERT", "UPDATE", "DELETE"], BeforeValidator(_upper)]
+    body: Text
+    condition: Text | None = None
+    notes: Any = None
+
+
+class Parameter(_Object):
+    """A parameter of a procedure or function."""
+
+    parameter_name: Text
+    parameter_type: Annotated[Literal["IN", "OUT", "INOUT"], BeforeValidator(_upper)] = "IN"
+    data_type: Text
+    default_value: Sql | None = None
+
+
+class Procedure(_Object):
+    """A procedure; with return_type, a function. body is in MySQL's language."""
+
+    display_name: Text | None = None
+    body: Text
+    parameters: list[Parameter] = []
+    return_type: Text | None = None
+    deterministic: bool = False
+    reads_sql_data: bool = True
+    modifies_sql_data: bool = False
+    security_type: Annotated[Literal["DEFINER", "INVOKER"], BeforeValidator(_upper)] = "DEFINER"
+    notes: Any = None
+
 
 class Schema(_Object):
-    """One schema: its tables by name, in the order of the document."""
+    """One schema: its objects by name, in the order of the document."""
 
     tables: dict[Text, Table] = {}
-    views: dict[str, Any] = {}
-    triggers: dict[str, Any] = {}
-    procedures: dict[str, Any] = {}
+    views: dict[Text, View] = {}
+    triggers: dict[Text, Trigger] = {}
+    procedures: dict[Text, Procedure] = {}
     notes: Any = None
 
 

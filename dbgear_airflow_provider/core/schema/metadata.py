@@ -1,224 +1,199 @@
-"""A schema document as SQLAlchemy MetaData."""
+"""A schema document as SQLAlchemy MetaData, compiled for one engine."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.mysql import dialect as _any_dialect  # noqa: F401  registers dialect keyword arguments
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.engine import Dialect
 
-from ..errors import DocumentError, UnsupportedError
-from ..tenants import naming
-from .document import Column, Index, Relation, Schema, SchemaDocument, Table
-from .expressions import DEFAULTS, SqlText, default_value, expression
-from .ledger import LEDGER
-from .types import ALLOWED, parse_type
+from ..errors import DocumentError
+from .columns import Target, bare_column, build_column, checked, comment, families
+from .ddl import Statement
+from .document import SchemaDocument, Table
+from .features import features
+from .indexes import add_indexes
+from .ledger import OWN_TABLES
+from .limits import index_too_long, row_too_long
+from .objects import Kind, Namespace, ObjectKey, SchemaObject
+from .partitions import partitioning
+from .problems import OnUnsupported, Problems
+from .relations import add_relations
+from .renames import ServerNames
+from .routines import build_procedures, build_triggers, build_update_times
+from .views import build_views
 
-_RULES = ("RESTRICT", "CASCADE", "SET NULL", "NO ACTION", "SET DEFAULT")
+_DIALECT: Dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+mysql.dialect()  # registers its keyword arguments
 
 
-def build_metadata(document: SchemaDocument, places: Mapping[str, str | None]) -> sa.MetaData:
-    """Return the document's tables, in its order, with their indexes and foreign keys.
+class DocumentMetaData(sa.MetaData):
+    """A document's tables, in its order, and what MetaData does not know.
 
-    places: {name of a schema in the document: name of the schema on the server}; all names of the document.
-    Raises DocumentError or UnsupportedError naming the object.
+    others: views, functions, procedures and triggers, in the order in which to create them, after all tables.
+    warnings: what the engine cannot hold and was left out. shared: schemas that hold others' objects too.
     """
-    metadata = sa.MetaData()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.others: list[SchemaObject] = []
+        self.warnings: list[str] = []
+        self.shared: set[str] = set()
+
+
+def build_metadata(
+    document: SchemaDocument,
+    places: Mapping[str, Namespace | None],
+    dialect: Dialect = _DIALECT,
+    *,
+    on_unsupported: OnUnsupported = "error",
+    prefix_bytes: Mapping[str, int] | None = None,
+) -> DocumentMetaData:
+    """Return the document's objects as the engine of a dialect has them.
+
+    places: {name of a schema in the document: where it is on the server}; all names of the document.
+    prefix_bytes: {prefix: length} for prefixes that stand for others of that length.
+    on_unsupported: what happens with what the engine cannot hold: `error` raises one UnsupportedError for all of it,
+    `warn` leaves it out and tells it in `warnings`. Raises DocumentError naming the object.
+    """
+    target = Target(dialect=dialect, features=features(dialect), problems=Problems(), prefix_bytes=prefix_bytes or {})
+    spaces = {name: place or Namespace("") for name, place in places.items()}
+    metadata, tables = DocumentMetaData(), {}
+    metadata.shared = {space.schema for space in spaces.values() if space.prefix}
     for name, schema in document.schemas.items():
-        _refuse_unsupported(name, schema)
-        for table_name, table in schema.tables.items():
-            _add_table(metadata, f"{name}.{table_name}", table_name, table, places[name])
+        built = {
+            table_name: _build_table(metadata, f"{name}.{table_name}", table_name, table, spaces[name], target=target)
+            for table_name, table in schema.tables.items()
+        }
+        tables[name] = {table_name: table for table_name, table in built.items() if table is not None}
     for name, schema in document.schemas.items():
-        _add_indexes(metadata, name, schema, places[name])
-        for table_name, table in schema.tables.items():
-            _add_relations(metadata, name, table_name, table, places)
+        add_indexes(tables[name], name, schema, spaces[name], target)
+    for name, schema in document.schemas.items():
+        taken: set[str] = set()
+        for table_name in schema.tables:
+            add_relations(tables, name, table_name, document, taken, target=target)
+    _add_others(metadata, document, spaces, tables, target)
+    metadata.warnings = target.problems.settle(on_unsupported)
     return metadata
 
 
-def _refuse_unsupported(name: str, schema: Schema) -> None:
-    for kind in ("views", "triggers", "procedures"):
-        for object_name in getattr(schema, kind):
-            raise UnsupportedError(f"{name}.{object_name}: {kind} are not created by this version yet")
-
-
-def _add_table(metadata: sa.MetaData, where: str, name: str, table: Table, place: str | None) -> None:
+def _build_table(
+    metadata: sa.MetaData, where: str, name: str, table: Table, place: Namespace, *, target: Target
+) -> sa.Table | None:
     names = [column.column_name for column in table.columns]
     if repeated := [key for key, count in Counter(names).items() if count > 1]:
         raise DocumentError("a column is there twice", where=where, received=repeated[0], allowed="each once")
-    if name == LEDGER:
+    if target.features.alike_names and (
+        repeated := [key for key, count in Counter(map(str.lower, names)).items() if count > 1]
+    ):
+        problem = f"names of columns are alike whatever their case on {target.features.title}"
+        raise DocumentError(problem, where=where, received=repeated[0], allowed="each once")
+    # With a prefix it would look like that of a tenant whose prefix goes on so.
+    if name in OWN_TABLES or (place.prefix and name.endswith(tuple(f"_{own}" for own in OWN_TABLES))):
         raise DocumentError("DBGear's own table has that name", where=where, received=name, allowed="any other")
-    columns = [_column(column, f"{where}.{column.column_name}", names) for column in table.columns]
-    key = [column for column in table.columns if column.primary_key is not None]
+    kinds = families(table.columns, where, target)
+    in_key = [column for column in table.columns if column.primary_key is not None]
+    first = min(in_key, key=lambda column: column.primary_key or 0, default=None)
+    types = [column for item in table.columns if (column := bare_column(item, where, target)) is not None]
+    if why := row_too_long(types, table.mysql_options, target):
+        target.problems.add(where, why)
+        return None
+    key_parts = [(column, None) for column in types if column.primary_key]
+    if key_parts and (why := index_too_long(key_parts, table.mysql_options, target, kind="primary")):
+        target.problems.add(where, f"its primary key: {why}")
+        in_key, first = [], None
+    built = [
+        build_column(item, f"{where}.{item.column_name}", kinds, target, leads=item is first) for item in table.columns
+    ]
+    columns = [column for column in built if column is not None]
+    there = {column.name for column in columns}
+    key = [column for column in in_key if column.column_name in there]
     key.sort(key=lambda column: column.primary_key or 0)  # stable: equal ordinals keep the order of the columns
     constraints = [sa.PrimaryKeyConstraint(*(column.column_name for column in key))] if key else []
-    sa.Table(
-        _checked(name, where),
+    made: sa.Table = sa.Table(
+        target.named(place, checked(name, where)),
         metadata,
         *columns,
         *constraints,
-        schema=place,
-        comment=_comment(table.display_name, name),
+        schema=place.schema or None,
+        comment=comment(table.display_name, name),
+        info={
+            "name": name,
+            "namespace": place,
+            "left_out": set(names) - there,
+            "families": kinds,
+            "options": table.mysql_options,
+            "partitioned": False,
+            "partitioned_by": [],
+            "children": [],
+        },
+        **_options(table, target),
+    )
+    _partition(made, table, names, where, target)
+    return made
+
+
+def _options(table: Table, target: Target) -> dict[str, Any]:
+    if not target.features.options:
+        return {}
+    options = table.mysql_options
+    return target.option(
+        engine=options.engine,
+        default_charset=options.charset,
+        collate=options.collation,
+        auto_increment=None if options.auto_increment is None else str(options.auto_increment),
+        row_format=options.row_format,
     )
 
 
-def _column(column: Column, where: str, names: Sequence[str]) -> sa.Column[object]:
-    items = tuple(item.value for item in column.column_type.items or ())
-    text = column.column_type.column_type
-    try:
-        kind, auto_increment = parse_type(text, items)
-    except ValueError as error:
-        raise DocumentError(str(error), where=where, received=text, allowed=ALLOWED) from None
-    auto_increment = auto_increment or column.auto_increment
-    if auto_increment and not isinstance(kind, sa.Integer):
-        raise DocumentError("no type to count up", where=where, received=text, allowed="an integer type")
-    if column.expression is not None and (auto_increment or column.default_value is not None):
-        problem = "a generated column has no default and counts nothing up"
-        received = column.default_value or "autoIncrement"
-        raise DocumentError(problem, where=where, received=received, allowed="expression alone")
-    is_key = column.primary_key is not None
-    arguments: list[sa.schema.SchemaItem] = []
-    if auto_increment:
-        arguments.append(sa.Identity())
-    if column.expression is not None:
-        arguments.append(sa.Computed(_condition(column.expression, names, where), persisted=True))
-    default = None
-    if column.default_value is not None and not auto_increment:
-        default = _sql(lambda text: default_value(text, kind), column.default_value, where, DEFAULTS)
-    return sa.Column(
-        _checked(column.column_name, where),
-        kind,
-        *arguments,
-        # A column says whether it is nullable; where it does not, it is, unless it is part of the key.
-        nullable=(not is_key if column.nullable is None else column.nullable) and not is_key,
-        autoincrement=auto_increment,
-        server_default=default,
-        comment=_comment(column.display_name, column.column_name),
-    )
+def _partition(made: sa.Table, table: Table, names: list[str], where: str, target: Target) -> None:
+    parts = partitioning(table.mysql_options, names, where, target)
+    if parts is None:
+        return
+    by = parts.columns if parts.columns is not None else parts.named
+    key = [column.name for column in made.primary_key]
+    if key and (absent := [column for column in by if column not in key]):
+        target.problems.add(where, f"the key of a partitioned table needs {', '.join(absent)}, which partitions it")
+        return
+    made.info.update(partitioned=True, partitioned_by=by)
+    if target.features.options:
+        made.kwargs.update(parts.options(target))
+    elif not parts.columns:
+        why = f"{target.features.title} partitions a table with a key by its columns alone, not by {parts.expression}"
+        target.problems.add(where, why if parts.expression else "partitions by no column")
+        made.info.update(partitioned=False, partitioned_by=[])
+    else:
+        made.kwargs.update(parts.options_of_columns(target))
+        made.info["children"] = parts.children(made.info["namespace"], made.info["name"], target)
 
 
-def _condition(text: str, names: Sequence[str], where: str) -> SqlText:
-    allowed = f"one expression over the columns {', '.join(names)}"
-    return _sql(lambda text: expression(text, names), text, where, allowed)
-
-
-def _sql(parse: Callable[[str], SqlText], text: str, where: str, allowed: Sequence[str] | str) -> SqlText:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise DocumentError(str(error), where=where, received=text, allowed=allowed) from None
-
-
-def _checked(name: str, where: str) -> str:
-    if len(name.encode()) > naming.MAX_NAME_BYTES or "\0" in name or not name.strip():
-        allowed = f"1 to {naming.MAX_NAME_BYTES} bytes of text"
-        raise DocumentError("not a name", where=where, received=name, allowed=allowed)
-    return name
-
-
-def _comment(display_name: str | None, name: str) -> str | None:
-    return display_name if display_name and display_name != name else None
-
-
-def _add_indexes(metadata: sa.MetaData, schema_name: str, schema: Schema, place: str | None) -> None:
-    # MySQL names indexes per table, PostgreSQL per schema and together with tables. So each gets its table's name
-    # before it, always: the name on the server must not depend on what other tables of the document have.
-    taken = {LEDGER, *schema.tables, *(f"{name}_pkey" for name in (LEDGER, *schema.tables))}
-    for table_name, table in schema.tables.items():
-        target = metadata.tables[_key(place, table_name)]
-        for index in table.indexes:
-            where = f"{schema_name}.{table_name}.{index.index_name}"
-            name = naming.shorten(f"{table_name}_{index.index_name}")
-            if name in taken:
-                raise DocumentError("the index's name on the server is taken", where=where, received=name)
-            taken.add(name)
-            _add_index(target, name, index, where)
-
-
-def _add_index(table: sa.Table, name: str, index: Index, where: str) -> None:
-    method = index.index_type.upper()
-    if method not in {"BTREE", "HASH"}:
-        raise UnsupportedError(f"{where}: {index.index_type} indexes are not created by this version yet")
-    columns = [_index_column(table, entry, where) for entry in index.columns]
-    included = [_existing(table, column, where).name for column in index.include_columns or ()]
-    condition = None
-    if index.partial_condition is not None:
-        condition = _condition(index.partial_condition, table.c.keys(), where)
-    sa.Index(
-        name,
-        *columns,
-        unique=index.unique,
-        postgresql_using="hash" if method == "HASH" else None,
-        postgresql_where=condition,
-        postgresql_include=included,
-        postgresql_with=index.storage_parameters or {},
-        postgresql_tablespace=index.tablespace,
-    )
-
-
-def _index_column(table: sa.Table, entry: str, where: str) -> sa.ColumnElement[object]:
-    if entry in table.c:
-        return table.c[entry]
-    name, _, order = entry.strip().rpartition(" ")
-    if order.upper() not in {"ASC", "DESC"}:
-        name, order = entry, ""
-    column = _existing(table, name.strip().strip("`"), where)
-    return column.desc() if order.upper() == "DESC" else column
-
-
-def _existing(table: sa.Table, name: str, where: str) -> sa.Column[object]:
-    if name not in table.c:
-        raise DocumentError("no such column", where=where, received=name, allowed=list(table.c.keys()))
-    return table.c[name]
-
-
-def _add_relations(
-    metadata: sa.MetaData, schema_name: str, table_name: str, table: Table, places: Mapping[str, str | None]
+def _add_others(
+    metadata: DocumentMetaData,
+    document: SchemaDocument,
+    places: Mapping[str, Namespace],
+    tables: Mapping[str, Mapping[str, sa.Table]],
+    target: Target,
 ) -> None:
-    source = metadata.tables[_key(places[schema_name], table_name)]
-    taken: set[str] = set()
-    for relation in table.relations:
-        name = relation.constraint_name or f"fk_{table_name}_{relation.target.table_name}"
-        if name in taken:  # documents do hold two relations of one name; their columns tell them apart
-            name = f"{name}_{'_'.join(bind.source_column for bind in relation.bind_columns)}"
-        where = f"{schema_name}.{table_name}.{name}"
-        if name in taken:
-            raise DocumentError("a relation is there twice", where=where, received=name, allowed="each once")
-        taken.add(name)
-        target = _target(metadata, schema_name, relation, places, where)
-        source.append_constraint(_foreign_key(source, target, naming.shorten(name), relation, where))
+    def add(kind: Kind, schema: str, name: str, ddl: tuple[Statement, ...]) -> None:
+        key = ObjectKey(kind=kind, schema=places[schema].schema, name=target.named(places[schema], name))
+        metadata.others.append(SchemaObject(key=key, ddl=ddl))
 
-
-def _target(
-    metadata: sa.MetaData, schema_name: str, relation: Relation, places: Mapping[str, str | None], where: str
-) -> sa.Table:
-    target_schema = relation.target.schema_name or schema_name
-    if target_schema not in places:
-        raise DocumentError("no such schema", where=where, received=target_schema, allowed=list(places))
-    key = _key(places[target_schema], relation.target.table_name)
-    if key not in metadata.tables:
-        tables = [table.name for table in metadata.tables.values() if table.schema == places[target_schema]]
-        raise DocumentError("no such table", where=where, received=relation.target.table_name, allowed=tables)
-    return metadata.tables[key]
-
-
-def _foreign_key(
-    source: sa.Table, target: sa.Table, name: str, relation: Relation, where: str
-) -> sa.ForeignKeyConstraint:
-    for rule in (relation.on_delete, relation.on_update):
-        if rule.upper() not in _RULES:
-            raise DocumentError("no such rule", where=where, received=rule, allowed=_RULES)
-    return sa.ForeignKeyConstraint(
-        [_existing(source, bind.source_column, where) for bind in relation.bind_columns],
-        [_existing(target, bind.target_column, where) for bind in relation.bind_columns],
-        name=name,
-        ondelete=relation.on_delete.upper(),
-        onupdate=relation.on_update.upper(),
-        deferrable=relation.deferrable or None,
-        initially="DEFERRED" if relation.initially_deferred else None,
-        match=relation.match_type,
-    )
-
-
-def _key(place: str | None, table_name: str) -> str:
-    return f"{place}.{table_name}" if place else table_name
+    left_out = {
+        (name, gone) for name, schema in document.schemas.items() for gone in schema.tables.keys() - tables[name]
+    }
+    names = ServerNames(document, places, target)
+    for name, schema in document.schemas.items():
+        # Views may call functions; nothing else is looked for before it runs.
+        for routine in build_procedures(name, schema, names, target):
+            add(routine.kind, name, routine.name, routine.ddl)
+    for view in build_views(document, places, tables, left_out, target):
+        add("view", *view.name, view.ddl)
+    for name, schema in document.schemas.items():
+        triggers = build_triggers(name, schema, names, left_out, target)
+        for table in tables[name].values():
+            triggers += build_update_times(name, table, target)
+        for routine in triggers:
+            add(routine.kind, name, routine.name, routine.ddl)

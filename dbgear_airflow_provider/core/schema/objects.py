@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,19 +20,43 @@ from sqlalchemy.schema import (
     SetTableComment,
 )
 
-Kind = Literal["schema", "table", "index", "foreign key"]
+from .ddl import Statement
+
+Kind = Literal["schema", "table", "index", "foreign key", "view", "function", "procedure", "trigger"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectKey:
     """What an object is called in the catalog.
 
-    A schema's name is its schema's; a foreign key's is `table.constraint`, for it is unique within its table only.
+    A schema's name is its schema's; a foreign key's is `table.constraint`, for it is unique within its table only. So
+    is an index's where its name is of the table (MySQL); where it is of the schema, its name alone.
     """
 
     kind: Kind
     schema: str
     name: str
+
+
+@dataclass(frozen=True, order=True)
+class Namespace:
+    """Where a document's schema lives on a server: a schema, or that part of it whose names begin with a prefix."""
+
+    schema: str
+    prefix: str = ""
+
+
+def outermost(namespaces: Iterable[Namespace]) -> list[Namespace]:
+    """Return the namespaces, sorted, without those that lie in another one."""
+    found: list[Namespace] = []
+    # Sorted, what begins with a prefix stands right behind it.
+    for namespace in sorted(set(namespaces)):
+        if not (found and found[-1].schema == namespace.schema and namespace.prefix.startswith(found[-1].prefix)):
+            found.append(namespace)
+    return found
+
+
+_COMMENTS = (SetTableComment, SetColumnComment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +68,20 @@ class SchemaObject:
 
     def statements(self, dialect: Dialect) -> list[str]:
         """Return the SQL that creates the object, without a semicolon at the end."""
-        return [str(element.compile(dialect=dialect)).strip() for element in self.ddl]
+        # Where comments are part of CREATE TABLE, they are there already.
+        inline = _COMMENTS if dialect.inline_comments else ()
+        return [str(item.compile(dialect=dialect)).strip() for item in self.ddl if not isinstance(item, inline)]
 
 
 def schema_objects(metadata: sa.MetaData) -> Iterator[SchemaObject]:
-    """Yield schemas, then tables, then indexes, then foreign keys.
+    """Yield schemas, then tables, indexes and foreign keys, then a document's functions, views and triggers.
 
-    Foreign keys stand alone and come last, so that the order of tables and cycles between them do not matter.
-    All tables of `metadata` must name their schema.
+    Foreign keys stand alone, so that the order of tables and cycles between them do not matter.
+    All tables of `metadata` must name their schema. One that others share is nobody's, and not among the objects.
     """
     tables = list(metadata.tables.values())
-    for schema in dict.fromkeys(str(table.schema) for table in tables):
+    shared = getattr(metadata, "shared", ())
+    for schema in dict.fromkeys(str(table.schema) for table in tables if table.schema not in shared):
         key = ObjectKey(kind="schema", schema=schema, name=schema)
         yield SchemaObject(key=key, ddl=(CreateSchema(schema),))
     for table in tables:
@@ -62,13 +89,17 @@ def schema_objects(metadata: sa.MetaData) -> Iterator[SchemaObject]:
         columns = tuple(SetColumnComment(column) for column in table.c if column.comment)
         create = CreateTable(table, include_foreign_key_constraints=[])
         yield SchemaObject(key=_key("table", table, table.name), ddl=(create, *comments, *columns))
+        for name, sql in table.info.get("children", ()):
+            yield SchemaObject(key=_key("table", table, name), ddl=(Statement(sql),))
     for table in tables:
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            yield SchemaObject(key=_key("index", table, str(index.name)), ddl=(CreateIndex(index),))
+            name = index.info.get("key", str(index.name))
+            yield SchemaObject(key=_key("index", table, name), ddl=(CreateIndex(index),))
     for table in tables:
         for constraint in sorted(table.foreign_key_constraints, key=lambda constraint: str(constraint.name)):
             name = f"{table.name}.{constraint.name}"
             yield SchemaObject(key=_key("foreign key", table, name), ddl=(AddConstraint(constraint),))
+    yield from getattr(metadata, "others", ())
 
 
 def _key(kind: Kind, table: sa.Table, name: str) -> ObjectKey:

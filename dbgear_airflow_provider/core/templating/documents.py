@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 from ..errors import TemplateError
 from .binding import OPEN, TOKEN
@@ -37,11 +38,12 @@ class Slot:
     number: int
 
 
-class _Loader(_SafeLoader):
-    """Safe YAML that refuses duplicate keys and makes `Slot`s."""
+class StrictLoader(_SafeLoader):
+    """Safe YAML that refuses a key that is there twice, and nesting that is too deep."""
 
     _depth = 0
 
+    @override
     def descend_resolver(self, current_node: yaml.Node | None, current_index: Any) -> None:
         # The composer calls this on its way down, and in C it would go down until the process dies.
         self._depth += 1
@@ -50,16 +52,18 @@ class _Loader(_SafeLoader):
                 None, None, f"more than {_MAX_DEPTH} levels of nesting", current_node.start_mark
             )
 
+    @override
     def ascend_resolver(self) -> None:
         self._depth -= 1
 
+    @override
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         # Before merge keys are flattened: a key may override a merged one.
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             if key_node.tag == _MERGE:
                 continue
-            key = self.construct_object(key_node, deep=True)
+            key = self.comparable(key_node)
             if isinstance(key, Hashable):
                 if key in seen:
                     raise yaml.constructor.ConstructorError(
@@ -67,6 +71,14 @@ class _Loader(_SafeLoader):
                     )
                 seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def comparable(self, key_node: yaml.Node) -> Any:
+        """Return what two keys have in common that are the same."""
+        return self.construct_object(key_node, deep=True)
+
+
+class _Loader(StrictLoader):
+    """YAML that makes `Slot`s."""
 
 
 def _slot(loader: _Loader, node: yaml.ScalarNode) -> Slot:
@@ -115,12 +127,12 @@ def rebuild(tree: Any, leaf: Callable[[Any], Any], where: str) -> Any:
         copy: dict[Any, Any] = {}
         for key, value in tree.items():
             new_key = leaf(key)
-            if not isinstance(new_key, Hashable):
+            if type(new_key) is not str and not isinstance(new_key, Hashable):  # `isinstance` alone is slow
                 raise TemplateError("a mapping or list stands where a key is expected", where=where)
             if new_key in copy:
                 raise TemplateError(f"two keys of one mapping become {new_key!r}", where=where)
-            copy[new_key] = rebuild(value, leaf, where) if isinstance(value, _CONTAINERS) else leaf(value)
+            copy[new_key] = rebuild(value, leaf, where) if type(value) in _CONTAINERS else leaf(value)
         return copy
     if isinstance(tree, (list, tuple)):
-        return [rebuild(item, leaf, where) for item in tree]
+        return [rebuild(item, leaf, where) if type(item) in _CONTAINERS else leaf(item) for item in tree]
     return leaf(tree)

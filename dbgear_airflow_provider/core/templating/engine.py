@@ -106,10 +106,11 @@ class TenantTemplateEngine:
         )
         macros = None
         if "${" in text:
-            macros = MacroProcessor.for_tenant(tenant, instance, self._name_macros(tenant, config), where=template)
+            macros = MacroProcessor.for_tenant(tenant, instance, self.name_macros(tenant, config), where=template)
         return self._document(template, text, binding, macros)
 
-    def _name_macros(self, tenant: TenantInfo, config: Mapping[str, Any]) -> dict[str, str]:
+    def name_macros(self, tenant: TenantInfo, config: Mapping[str, Any]) -> dict[str, str]:
+        """Return the macros that a tenant's environment document adds."""
         macros = self.render_environment(tenant, config).get("name_macros") or {}
         if not isinstance(macros, dict) or not all(isinstance(text, str) for text in macros.values()):
             raise TemplateError("name_macros is no mapping of names to texts", where=self.environment_template)

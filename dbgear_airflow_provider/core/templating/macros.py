@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel, ValidationError
 
 from ..errors import TemplateError
 from ..tenants import TenantInfo, naming
@@ -13,8 +15,10 @@ from .documents import rebuild
 
 MACRO = re.compile(r"\$(?P<escape>\$?)\{(?P<name>[A-Z_][A-Z0-9_]*)(?::(?P<argument>[^{}]*))?\}")
 
+Model = TypeVar("Model", bound=BaseModel)
+
 # The fields of a tenant that are macros too; "" where the tenant has none.
-_FIELDS = (
+FIELDS = (
     "tenant_id",
     "customer_name",
     "customer_code",
@@ -43,7 +47,7 @@ class MacroProcessor:
 
     def __init__(self, context: Mapping[str, str], *, tenant: TenantInfo | None = None, where: str = "macros") -> None:
         self.context = {name.lower(): text for name, text in context.items()}
-        named: dict[str, Any] = {name: self.context.get(name, "") for name in _FIELDS}
+        named: dict[str, Any] = {name: self.context.get(name, "") for name in FIELDS}
         self._tenant = tenant or TenantInfo.model_construct(**named)
         self._where = where
         self.macro_functions: dict[str, Callable[[str | None], str]] = {
@@ -63,14 +67,30 @@ class MacroProcessor:
         where: str = "macros",
     ) -> MacroProcessor:
         """Return the macros of one instance of a tenant: its fields, INSTANCE and what `extra` adds or replaces."""
-        fields = {name: getattr(tenant, name) or "" for name in _FIELDS}
+        fields = {name: getattr(tenant, name) or "" for name in FIELDS}
         return cls({**fields, **(extra or {}), "instance": instance}, tenant=tenant, where=where)
 
-    def process_schema_manager(self, document: Mapping[str, Any]) -> dict[str, Any]:
+    @overload
+    def process_schema_manager(self, document: Model) -> Model: ...
+
+    @overload
+    def process_schema_manager(self, document: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    def process_schema_manager(self, document: BaseModel | Mapping[str, Any]) -> BaseModel | dict[str, Any]:
         """Return a deep copy of a schema document with the macros in its keys and texts replaced.
 
-        Raises TemplateError for an unknown macro and where two keys become one.
+        A tree gives a tree, a SchemaDocument a SchemaDocument, and the original is as it was. Raises TemplateError for
+        an unknown macro, where two keys become one, and where a SchemaDocument would no longer be one.
         """
+        if isinstance(document, BaseModel):
+            tree = document.model_dump(by_alias=True, exclude_unset=True)
+            try:
+                return document.model_validate(rebuild(tree, self._leaf, self._where))
+            except ValidationError as error:
+                item = error.errors(include_url=False)[0]
+                path = ".".join(map(str, item["loc"]))
+                problem = f"no document any more with the macros replaced: {item['msg']}"
+                raise TemplateError(problem, where=f"{self._where}, {path}") from None
         processed: dict[str, Any] = rebuild(dict(document), self._leaf, self._where)
         return processed
 

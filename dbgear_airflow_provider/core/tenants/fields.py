@@ -14,6 +14,9 @@ from .timestamps import TIMESTAMP_FORM, to_utc
 Scalar = str | int | float | datetime  # bool is an int
 FieldKind = Literal["text", "time", "list", "object", "json"]
 
+FIELDS = tuple(TenantInfo.model_fields)
+REQUIRED_FIELDS = tuple(name for name, field in TenantInfo.model_fields.items() if field.is_required())
+
 # All other fields hold text.
 _KINDS: dict[str, FieldKind] = {
     "created_at": "time",

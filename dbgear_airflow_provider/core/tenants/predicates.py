@@ -45,7 +45,8 @@ class Comparison:
         value = self.field.value_of(tenant)
         if _type(value) is not _type(self.value):
             return None
-        return _OPERATORS[self.operator](value, self.value)
+        result: bool = OPERATORS[self.operator](value, self.value)
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,8 @@ def equal_to_any(field: Field, values: Sequence[Any], *, where: str) -> In:
     return In(field, frozenset(literals))
 
 
-_OPERATORS: dict[Operator, Callable[[Any, Any], bool]] = {
+# They make SQL of SQLAlchemy's expressions as well.
+OPERATORS: dict[Operator, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,

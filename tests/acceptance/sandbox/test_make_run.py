@@ -70,6 +70,7 @@ def test_once_provisions_every_good_tenant(short_dir: Path) -> None:
     assert result.stderr == ""
     assert f"Port {port} is in use" in result.stdout
     assert re.search(r"✔ (\d+) of \1 tenants are on the server", result.stdout)
+    assert re.search(r" tables and [1-9]\d* rows of initial data", result.stdout)
     assert "2 rows of the tenant list were left out" in result.stdout
     assert "✔ T0007  東京製作所  provisioned, " in result.stdout
     assert airflow_session(short_dir) is None

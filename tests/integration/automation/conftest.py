@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 import yaml
 
 from dbgear_airflow_provider.core import CSVTenantProvider, FleetStore, TenantAutomationEngine, TenantTemplateEngine
-from dbgear_airflow_provider.core.engines import PostgresServer, ServerAddress
+from dbgear_airflow_provider.core.credentials import CredentialSink, FileSink
+from dbgear_airflow_provider.core.engines import MySQLServer, PostgresServer, Server
 from dbgear_airflow_provider.core.fleet import Run
 from dbgear_airflow_provider.core.settings import MultiTenantSettings
 from dbgear_airflow_provider.sandbox.postgres import PostgresServer as RunningServer
+from tests.servers.address import address_of
+from tests.servers.mariadb import MySQLServer as RunningMySQL
 
 # Two tables with a key between them, a default that is the tenant's own, and an index.
 TEMPLATE = """
@@ -52,11 +56,19 @@ class Fleet:
         self.folder = folder
         self.server = server
         self.database = database
+        self.shared = f"shared_{database}"  # the schema of tenants of isolation `table`
         self.template = folder / "schema.j2"
         self.template.write_text(TEMPLATE)
         (folder / "configs").mkdir()
         self.store_url = f"sqlite+aiosqlite:///{folder / 'fleet.db'}"
         self._owned: set[str] = set()
+        self.sink: CredentialSink | None = None  # with one, tenants have roles
+        self.user: tuple[str, str] | None = None  # who we are on the server, with the password
+
+    def with_roles(self) -> FileSink:
+        """Let tenants have roles from now on."""
+        self.sink = sink = FileSink(self.folder / "credentials")
+        return sink
 
     def tenants(self, count: int, isolation: str = "schema", instances: str = "main") -> list[str]:
         """Write a registry of that many tenants; return their ids."""
@@ -85,26 +97,28 @@ class Fleet:
         """Write a tenant's own settings."""
         (self.folder / "configs" / f"{tenant_id}.yaml").write_text(yaml.safe_dump(config))
 
+    def target(self, **options: Any) -> Server:
+        """Return the server as an operation sees it, unconnected."""
+        others = {"user": self.user[0], "password": self.user[1]} if self.user else {}
+        address = address_of(self.server, self.database, **others)
+        return PostgresServer("main", address, shared_schema=self.shared, **options)
+
     @asynccontextmanager
     async def engine(self, run_id: str | None = None, **settings: Any) -> AsyncIterator[TenantAutomationEngine]:
-        """Open the engine; run_id: keep results under it. settings: of `automation`."""
+        """Open the engine; run_id: keep results under it. settings: of `automation`, and on_unsupported."""
         registry = CSVTenantProvider(str(self.folder / "tenants.csv"), str(self.folder / "configs"))
         timeout = settings.pop("operation_timeout", 60)
+        on_unsupported = settings.pop("on_unsupported", "error")
         project = MultiTenantSettings.model_validate(
             {
                 "tenant_registry": {"config": {"csv": {"path": "tenants.csv"}}},
                 "targets": {"main": {"connection_id": "main"}},
+                "templates": {"on_unsupported": on_unsupported},
                 "automation": settings,
+                **({"access": {"roles": True, "sink": {"type": "file", "path": "-"}}} if self.sink else {}),
             }
         )
-        address = ServerAddress(
-            host=self.server.host,
-            port=self.server.port,
-            user=self.server.user,
-            password=self.server.password,
-            database=self.database,
-        )
-        server = PostgresServer("main", address)
+        server = self.target()
         store = FleetStore(self.store_url)
         await store.prepare()
         try:
@@ -115,6 +129,7 @@ class Fleet:
                 settings=project,
                 servers={"main": server},
                 run=None if run_id is None else Run(store=store, run_id=run_id),
+                credentials=self.sink,
             )
         finally:
             await server.aclose()
@@ -168,5 +183,50 @@ def make_fleet(tmp_path: Path) -> Callable[[RunningServer, str], Fleet]:
 @pytest.fixture
 def fleet(postgres: RunningServer, database: str, make_fleet: Callable[[RunningServer, str], Fleet]) -> Any:
     made = make_fleet(postgres, database)
+    yield made
+    made.drop_databases()
+
+
+class MySQLFleet(Fleet):
+    """The same over MySQL or MariaDB, where each instance has a database, whatever its isolation."""
+
+    server: RunningMySQL  # type: ignore[assignment]
+
+    def target(self, **options: Any) -> Server:
+        server = self.server
+        address = address_of(server)
+        return MySQLServer("main", address, shared_schema=self.shared, **options)
+
+    def query(self, sql: str, database: str | None = None) -> list[tuple[Any, ...]]:
+        return list(self.server.query(sql, database))
+
+    def databases(self) -> set[str]:
+        """Return the databases of this fleet that exist: their names have the fleet's own in them."""
+        return {name for (name,) in self.query("SHOW DATABASES") if self.database in name}
+
+    def catalog(self, database: str | None = None) -> dict[str, list[str]]:
+        """Return {database: the DDL of its tables as the server tells it, with when each was created}."""
+        catalog = {}
+        for name in sorted(self.databases() if database is None else {database}):
+            quoted = name.replace("`", "``")
+            tables = self.query(f"SHOW TABLES FROM `{quoted}`")
+            texts = [self.query(f"SHOW CREATE TABLE `{quoted}`.`{table}`")[0][1] for (table,) in tables]
+            times = self.query(
+                "SELECT TABLE_NAME, CREATE_TIME FROM information_schema.TABLES WHERE TABLE_SCHEMA = "
+                + "'"
+                + name.replace("'", "''")
+                + "'"
+            )
+            catalog[name] = sorted([*texts, *map(str, times)])
+        return catalog
+
+    def drop_databases(self) -> None:
+        for name in self.databases():
+            self.server.drop_database(name.replace("`", "``"))
+
+
+@pytest.fixture
+def mysql_fleet(mariadb: RunningMySQL, tmp_path: Path) -> Any:
+    made = MySQLFleet(tmp_path, mariadb, f"my{os.urandom(5).hex()}")  # type: ignore[arg-type]
     yield made
     made.drop_databases()

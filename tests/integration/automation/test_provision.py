@@ -93,9 +93,9 @@ async def test_a_dry_run_tells_the_exact_statements_and_changes_nothing(fleet, i
         fleet.query(statement, where)
     assert shape() == by_us
 
+    # The ledger's row was among them: the tenant is provisioned as if by us.
     (again,) = await provision(fleet, ids, dry_run=True)
-    # Now there are objects without a row in the ledger: nobody knows whose they are.
-    assert again.details["error_kind"] == "OwnershipError"
+    assert again.details["instances"]["main"]["statements"] == []
 
 
 async def test_a_dry_run_of_what_is_there_has_no_statements(fleet):
@@ -213,7 +213,7 @@ async def test_two_runs_at_once_on_databases_of_their_own(fleet):
 
 
 async def test_a_tenant_that_somebody_holds_is_waited_for_and_then_given_up(fleet, monkeypatch):
-    monkeypatch.setattr("dbgear_airflow_provider.core.automation.provision.LOCK_S", 0.1)
+    monkeypatch.setattr("dbgear_airflow_provider.core.automation.instance.LOCK_S", 0.1)
     ids = fleet.tenants(3)
     async with fleet.engine() as holder:
         from dbgear_airflow_provider.core.engines import Timeouts
@@ -278,13 +278,6 @@ async def test_cancelling_rolls_back_what_runs_and_starts_nothing_further(fleet)
     assert fleet.query("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == []
 
 
-async def test_table_isolation_is_refused_clearly(fleet):
-    fleet.write([["A", "a", "table", "main"]])
-    (result,) = await provision(fleet, ["A"])
-    assert result.details["error_kind"] == "UnsupportedError"
-    assert "table" in result.error
-
-
 def slow_down(fleet: Any, tenant_id: str, *, seconds: float) -> None:
     """Make the server sleep in the middle of one tenant's DDL."""
     schema = schema_of(fleet, tenant_id)
@@ -338,3 +331,24 @@ async def test_a_second_schema_that_is_anothers_is_never_touched(fleet):
     assert result.details["error_kind"] == "OwnershipError"
     assert f"{main}_audit" in result.error
     assert main not in fleet.catalog()
+
+
+PROCEDURE = """
+    procedures:
+      close_day: {displayName: close, body: "BEGIN SET @closed = 1; END"}
+"""
+
+
+async def test_what_the_engine_cannot_hold_fails_the_tenant_or_is_left_out_and_told(fleet):
+    ids = fleet.tenants(1)
+    fleet.template.write_text(fleet.template.read_text() + PROCEDURE.removeprefix("\n"))
+    (refused,) = await provision(fleet, ids)
+    assert refused.details["error_kind"] == "UnsupportedError"
+    assert "close_day" in refused.error
+    assert fleet.catalog() == {}
+
+    (done,) = await provision(fleet, ids, on_unsupported="warn")
+    assert done.status is OperationStatus.SUCCESS
+    (warning,) = done.details["instances"]["main"]["warnings"]
+    assert "close_day" in warning
+    assert any("r customers " in text for text in fleet.catalog()[schema_of(fleet, "T0001")])

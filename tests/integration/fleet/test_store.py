@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -10,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from dbgear_airflow_provider.core.errors import SourceUnavailableError
-from dbgear_airflow_provider.core.fleet import FleetStore, OperationRecord, Run
-from dbgear_airflow_provider.core.fleet import store as module
+from dbgear_airflow_provider.core.fleet import FingerprintRecord, FleetStore, OperationRecord, Run
+from dbgear_airflow_provider.core.fleet import recorder as module
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -48,6 +50,8 @@ async def test_the_history_of_a_tenant_is_what_was_recorded(store: FleetStore) -
     await store.record([record("B")])
     assert await store.history("A") == records
     assert await store.history("nobody") == []
+    assert await store.last("A") == records[-1]
+    assert await store.last("nobody") is None
 
 
 async def test_a_message_that_no_database_takes(store: FleetStore) -> None:
@@ -122,9 +126,14 @@ async def test_the_state_of_instances(store: FleetStore) -> None:
         "isolation": "schema",
         "database_name": "shared",
         "schema_name": "A_main",
+        "prefix": "",
         "state": "provisioned",
         "checksum": "1" * 64,
         "updated_at": NOW + timedelta(seconds=1.5),
+        "fingerprint": None,
+        "checked_at": None,
+        "version": None,
+        "ledger": None,
     }
     assert test["instance"] == "test"
     later = NOW + timedelta(days=1)
@@ -134,6 +143,13 @@ async def test_the_state_of_instances(store: FleetStore) -> None:
     assert test["checksum"] == "1" * 64
     assert len(await store.instances("B")) == 1
     assert await store.instances("nobody") == []
+
+
+async def test_a_repair_brings_an_instance_to_another_document(store: FleetStore) -> None:
+    await store.record([provisioned("A")])
+    await store.record([provisioned("A", checksum="2" * 64, operation="plan")])
+    await store.record([provisioned("A", checksum="3" * 64, operation="plan", dry_run=True)])
+    assert [(row["checksum"], row["state"]) for row in await store.instances("A")] == [("2" * 64, "provisioned")]
 
 
 @pytest.mark.parametrize("fields", [{"dry_run": True}, {"status": "error"}, {"operation": "render"}])
@@ -179,12 +195,44 @@ async def test_prepare_is_safe_to_repeat(store: FleetStore) -> None:
     assert await store.history("A") == [record()]
 
 
+async def test_a_store_of_an_older_version_gets_the_columns_that_it_lacks(store: FleetStore, url: sa.URL) -> None:
+    await store.record([provisioned("A")])
+    async with store._begin() as connection:
+        for column in ("fingerprint", "checked_at"):
+            await connection.execute(sa.text(f"ALTER TABLE dbgear_tenant_instances DROP COLUMN {column}"))
+    newer = FleetStore(url)
+    await newer.prepare()
+    await newer.prepare()
+    seen = FingerprintRecord(tenant_id="A", instance="main", fingerprint="f" * 64, checked_at=NOW)
+    await newer.record_fingerprints([seen, replace(seen, tenant_id="unknown")])
+    (row,) = await newer.instances("A")
+    assert (row["fingerprint"], row["checked_at"]) == ("f" * 64, NOW)
+    await newer.record([provisioned("A")])
+    assert (await newer.instances("A"))[0]["fingerprint"] == "f" * 64
+    assert await newer.instances("unknown") == []
+    await newer.aclose()
+
+
 async def test_eight_connections_prepare_at_once(url: sa.URL) -> None:
     stores = [FleetStore(url) for _ in range(8)]
     await asyncio.gather(*(store.prepare() for store in stores))
     await stores[0].record([provisioned()])
     assert len(await stores[7].history("A")) == 1
     for store in stores:
+        await store.aclose()
+
+
+async def test_columns_that_came_later_are_added(url: sa.URL) -> None:
+    first, *others = [FleetStore(url) for _ in range(8)]
+    await first.prepare()
+    await first.record([provisioned()])
+    async with first._engine.begin() as connection:
+        for column in ("prefix",):
+            await connection.execute(sa.text(f"ALTER TABLE dbgear_tenant_instances DROP COLUMN {column}"))
+    await asyncio.gather(*(store.prepare() for store in others))
+    (state,) = await others[0].instances("A")
+    assert state["prefix"] == ""
+    for store in (first, *others):
         await store.aclose()
 
 
@@ -220,6 +268,28 @@ async def test_eight_processes_prepare_at_once(url: sa.URL) -> None:
     store = FleetStore(url)
     await store.record([provisioned()])
     assert len(await store.instances("A")) == 1
+    await store.aclose()
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_a_table_that_another_process_makes_meanwhile(url: sa.URL) -> None:
+    # SQLite gives this code about once in 2,000 such races.
+    error = sqlite3.OperationalError("table dbgear_operations already exists")
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_SCHEMA, "SQLITE_SCHEMA"
+    races = [error]
+
+    def race(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+        if "CREATE TABLE" in statement and races:
+            raise races.pop()
+
+    sa.event.listen(sa.Engine, "do_execute", race)
+    try:
+        store = FleetStore(url)
+        await store.prepare()
+    finally:
+        sa.event.remove(sa.Engine, "do_execute", race)
+    assert not races
+    await store.record([record()])
     await store.aclose()
 
 

@@ -71,6 +71,37 @@ def test_what_is_not_as_it_must_be_is_told(
     }
 
 
+def test_tenants_of_one_schema_are_told_apart_by_their_prefixes(postgres: PostgresServer, database: str) -> None:
+    places = [
+        verify.Place(
+            tenant_id=tenant_id,
+            instance="main",
+            database=database,
+            schema="shared",
+            prefix=f"{tenant_id.lower()}_",
+            tables=frozenset({f"{tenant_id.lower()}_users"}),
+            rows={f"{tenant_id.lower()}_users": 2},
+            has_ledger=True,
+        )
+        for tenant_id in ("T1", "T2", "T3")
+    ]
+    fleet = verify.ExpectedFleet(tenants=[], places=places, rejected=[], unplaceable={})
+    with postgres.connect(database) as connection:
+        connection.execute(b"CREATE SCHEMA shared")
+        for tenant_id, rows in (("T1", 3), ("T2", 1)):
+            prefix = f"shared.{tenant_id.lower()}_"
+            for statement in (
+                f"CREATE TABLE {prefix}users AS SELECT 1 AS id FROM generate_series(1, {rows})",
+                f"CREATE TABLE {prefix}dbgear_migrations (version text, tenant_id text, instance text)",
+                f"INSERT INTO {prefix}dbgear_migrations VALUES ('provision', '{tenant_id}', 'main')",
+            ):
+                connection.execute(statement.encode())
+    assert verify.missing(postgres, fleet) == {
+        "T2": [f"{database}.shared: t2_users has 1 of 2 rows"],
+        "T3": [f"{database}.shared: no tables"],
+    }
+
+
 async def test_the_sample_fleet_is_expected_where_the_naming_rules_say() -> None:
     fleet = await verify.expected_fleet(shared_database=environment.TENANTS_DATABASE)
     assert len(fleet.tenants) >= 35
@@ -83,6 +114,10 @@ async def test_the_sample_fleet_is_expected_where_the_naming_rules_say() -> None
     own = {(place.database, place.schema) for place in fleet.places} - {("tenants", name) for name in shared}
     assert ("acme_us_test", "test") in own
     assert all(place.tables for place in fleet.places)
+    assert {place.prefix for place in fleet.places if place.schema == "shared"} == {
+        *("himalaya_asia_main_", "kiwi_main_", "vltava_europe_main_", "vltava_europe_test_")
+    }
+    assert all(sorted(place.rows.values()) == [2, 3, 3] for place in fleet.places)
 
 
 def test_progress_tells_each_outcome_once_and_keeps_the_last(postgres: PostgresServer, database: str) -> None:

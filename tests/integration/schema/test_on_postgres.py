@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import TupleRow
 
-from dbgear_airflow_provider.core.engines import PostgresServer, ServerAddress, Timeouts
+from dbgear_airflow_provider.core.engines import PostgresServer, Timeouts
 from dbgear_airflow_provider.core.errors import DocumentError
 from dbgear_airflow_provider.core.schema import (
+    Namespace,
     ObjectKey,
     SchemaDocument,
     SchemaObject,
@@ -27,6 +28,7 @@ from dbgear_airflow_provider.core.schema import (
 from dbgear_airflow_provider.core.schema.expressions import default_value
 from dbgear_airflow_provider.core.templating.filters import sql_literal
 from dbgear_airflow_provider.sandbox.postgres import PostgresServer as Cluster
+from tests.servers.address import address_of
 
 Connection = psycopg.Connection[TupleRow]
 TIMEOUTS = Timeouts(lock_s=5, statement_s=30)
@@ -47,7 +49,7 @@ def connection(postgres: Cluster) -> Iterator[Connection]:
 
 def objects(tree: dict[str, Any]) -> list[SchemaObject]:
     document = SchemaDocument.load(tree, where="t.j2")
-    metadata = build_metadata(document, {name: f"acme_{name}" for name in document.schemas})
+    metadata = build_metadata(document, {name: Namespace(f"acme_{name}") for name in document.schemas})
     return list(schema_objects(metadata))
 
 
@@ -405,12 +407,10 @@ LONG = {
 @example({"schemas": {"main": {"tables": {"t" * 60: LONG}}}})
 @settings(parent=QUICK, max_examples=25)
 async def test_the_catalog_holds_what_the_document_says(postgres: Cluster, database: str, tree: Any) -> None:
-    address = ServerAddress(
-        host=postgres.host, port=postgres.port, user=postgres.user, password=postgres.password, database=database
-    )
+    address = address_of(postgres, database)
     document = SchemaDocument.load(tree, where="t.j2")
     try:
-        metadata = build_metadata(document, {name: f"acme_{name}" for name in document.schemas})
+        metadata = build_metadata(document, {name: Namespace(f"acme_{name}") for name in document.schemas})
     except DocumentError as error:
         assert "taken" in error.message  # an index that would be called like a table
         return
@@ -425,7 +425,7 @@ async def test_the_catalog_holds_what_the_document_says(postgres: Cluster, datab
             with pytest.raises(RollBackError):
                 async with session.locked("t", TIMEOUTS):
                     await session.apply([sql for item in wanted for sql in item.statements(server.dialect)])
-                    there = await session.objects(schemas)
+                    there = await session.objects([Namespace(schema) for schema in schemas])
                     raise RollBackError
     finally:
         await server.aclose()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
-from dbgear_airflow_provider.core.errors import SettingsError, UnsupportedError
+from dbgear_airflow_provider.core.errors import SettingsError
 
 HEADER = "tenant_id,customer_name,customer_code,region,tier,status,created_at,updated_at,isolation_strategy\n"
 GOOD = "T1,顧客,one,jp,basic,active,2026-01-01,2026-01-01,schema\n"
@@ -73,7 +75,7 @@ async def test_a_target_is_a_postgres_connection(target_hook, connection):
 
 async def test_a_target_of_another_type_is_told(target_hook, connection):
     connection("target", conn_type="http", host="x")
-    with pytest.raises(SettingsError, match="connection target: .*'http'; allowed: postgres"):
+    with pytest.raises(SettingsError, match="connection target: .*'http'; allowed: postgres, mysql"):
         await target_hook.get_server("main")
 
 
@@ -85,7 +87,48 @@ async def test_a_target_with_gaps_is_told(target_hook, connection):
 
 async def test_an_unknown_option_of_a_target_is_refused_not_ignored(target_hook, connection):
     connection("target", conn_type="postgres", host="h", login="u", schema="s", extra={"sslmoed": "require"})
-    with pytest.raises(UnsupportedError, match="sslmoed"):
+    with pytest.raises(SettingsError, match="no such key; received .sslmoed.; allowed: sslmode"):
+        await target_hook.get_server("main")
+
+
+async def test_a_target_may_be_a_mysql_connection_without_a_schema(target_hook, connection):
+    connection("target", conn_type="mysql", host="db.example", login="dbgear", password="geheim")
+    server = await target_hook.get_server("main", max_connections=3)
+    assert (server.address.host, server.address.port, server.address.database) == ("db.example", 3306, "")
+    assert server.address.tls is None
+    assert server.schemas_are_databases
+    assert "geheim" not in repr(server.address)
+
+
+@pytest.mark.parametrize(
+    ("mode", "verify", "hostname"),
+    [("REQUIRED", ssl.CERT_NONE, False), ("VERIFY_CA", ssl.CERT_REQUIRED, False), ("VERIFY_IDENTITY", 2, True)],
+)
+async def test_a_mysql_target_by_tls(target_hook, connection, mode, verify, hostname):
+    connection("target", conn_type="mysql", host="h", login="u", extra={"ssl_mode": mode})
+    tls = (await target_hook.get_server("main")).address.tls
+    assert (tls.verify_mode, tls.check_hostname) == (verify, hostname)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"ssl_moed": "REQUIRED"}, "'ssl_moed'; allowed: charset, ssl, ssl_mode"),
+        ({"ssl_mode": "PREFERRED"}, "ssl_mode: no such value"),
+        ({"ssl_mode": "VERIFY_CA", "ssl": {"ca": "/no/such/file.pem"}}, "/no/such/file.pem"),
+        ({"ssl_mode": "DISABLED", "ssl": {"ca": "/etc/ca.pem"}}, "of no use with this sslmode"),
+    ],
+)
+async def test_a_wrong_extra_of_a_mysql_target_is_told(target_hook, connection, extra, message):
+    connection("target", conn_type="mysql", host="h", login="u", extra=extra)
+    with pytest.raises(SettingsError, match="connection target") as told:
+        await target_hook.get_server("main")
+    assert message in str(told.value)
+
+
+async def test_a_mysql_target_with_gaps_is_told(target_hook, connection):
+    connection("target", conn_type="mysql", login="u")
+    with pytest.raises(SettingsError, match="connection target: host not given"):
         await target_hook.get_server("main")
 
 

@@ -100,3 +100,13 @@ def test_lists(base, value, expected):
 def test_what_is_no_positive_number(base, value):
     with pytest.raises(InvalidInputError, match="tenants_in_flight: not a number"):
         base.as_int(value, "tenants_in_flight")
+
+
+def test_a_report_may_have_the_longest_name_that_a_file_may_have(base, tmp_path):
+    from airflow.sdk import ObjectStoragePath
+
+    path = tmp_path / "run" / f"{'x' * 250}.yaml"
+    for text in ("first", "顧客"):
+        base.write_text(ObjectStoragePath(path.as_uri()), text)
+        assert path.read_text(encoding="utf-8") == text
+    assert list(path.parent.iterdir()) == [path]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from dbgear_airflow_provider.core.automation import (
     raise_for_failures,
     select_tenants,
 )
+from dbgear_airflow_provider.core.engines import MySQLServer, PostgresServer, ServerAddress
 from dbgear_airflow_provider.core.errors import (
     DbgearError,
     InvalidInputError,
@@ -34,7 +36,7 @@ from dbgear_airflow_provider.core.errors import (
     TransientError,
 )
 from dbgear_airflow_provider.core.fleet import OperationRecord
-from dbgear_airflow_provider.core.registries import Filters, TenantRegistryProvider
+from dbgear_airflow_provider.core.registries import Filters, Record, TenantRegistryProvider
 from dbgear_airflow_provider.core.settings import MultiTenantSettings
 from dbgear_airflow_provider.core.tenants import TenantInfo, TenantQuery
 
@@ -87,10 +89,16 @@ def test_every_error_survives_pickling_and_copying(kind: type[DbgearError]) -> N
         assert other.kind == kind.__name__
 
 
-def test_every_error_is_terminal_or_transient() -> None:
+def test_every_error_is_terminal_or_transient_and_stands_in_the_tree() -> None:
     classes = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DbgearError)}
     for kind in classes - {DbgearError}:
         assert issubclass(kind, TerminalError) != issubclass(kind, TransientError)
+    above, told = ["DbgearError"], set()
+    for branch, name in re.findall(r"^([│ ]*[├└]── )(\w+)", errors.__doc__ or "", re.MULTILINE):
+        depth = len(branch) // 4
+        above = [*above[:depth], name]
+        told.add((name, above[-2]))
+    assert told == {(kind.__name__, kind.__bases__[0].__name__) for kind in classes - {DbgearError}}
 
 
 def test_invalid_input_says_where_what_and_what_is_allowed() -> None:
@@ -161,10 +169,12 @@ def test_a_missing_tenant_fails_the_run() -> None:
 
 @given(st.lists(st.text(max_size=5), max_size=300), st.integers(1, 120))
 def test_batches_lose_nothing_and_are_nearly_equal(tenant_ids: list[str], max_batches: int) -> None:
-    batches = cut_batches(tenant_ids, target="main", max_batches=max_batches)
+    selected_at = datetime(2026, 1, 1, tzinfo=UTC)
+    batches = cut_batches(tenant_ids, target="main", max_batches=max_batches, selected_at=selected_at)
     assert [name for batch in batches for name in batch["tenant_ids"]] == tenant_ids
     assert [batch["index"] for batch in batches] == list(range(len(batches)))
     assert all(batch["target"] == "main" for batch in batches)
+    assert all(batch["selected_at"] == "2026-01-01T00:00:00+00:00" for batch in batches)
     assert len(batches) == min(max_batches, len(tenant_ids))
     sizes = {len(batch["tenant_ids"]) for batch in batches}
     assert not sizes or max(sizes) - min(sizes) <= 1
@@ -198,6 +208,17 @@ class Registry(TenantRegistryProvider):
     @override
     async def get_tenant_count(self, filters: Filters | None = None) -> int:
         return len(self.tenants)
+
+    @override
+    async def stream_tenants(self, query: TenantQuery | None = None) -> AsyncGenerator[TenantInfo]:
+        for tenant in self.tenants:
+            if query is None or query.matches(tenant):
+                yield tenant
+
+    @override
+    async def records(self, fields: Collection[str] | None = None) -> AsyncGenerator[Record | RegistryRecordError]:
+        for tenant in self.tenants:
+            yield Record(dict(tenant), where=tenant.tenant_id)
 
     @override
     async def rejected_records(self) -> list[RegistryRecordError]:
@@ -268,6 +289,26 @@ async def test_clashing_tenants_are_left_out_and_told() -> None:
     assert [item.tenant_id for item in selection.tenants] == ["C"]
     assert selection.clashing == {"A": "same_asia_main would be shared by tenants A, B"}
     assert [error.details["where"] for error in selection.rejected] == ["row 9"]
+
+
+async def test_where_schemas_are_databases_two_strategies_clash_and_so_does_the_shared_schema() -> None:
+    tenants = [
+        tenant("A", customer_code="same"),
+        tenant("B", customer_code="same", isolation_strategy="database"),
+        tenant("C", customer_code="all"),
+        tenant("D", isolation_strategy="table"),
+    ]
+    address = ServerAddress(host="h", port=3306, user="u", password="p", database="")
+    mysql = MySQLServer("one", address, shared_schema="ALL_asia_main")
+    postgres = PostgresServer("one", address)
+    assert await selected(*tenants, server=postgres) == ["A", "B", "C", "D"]
+    selection = await select_tenants(Registry(tenants), TWO, query=ACTIVE, target="one", server=mysql)
+    assert [item.tenant_id for item in selection.tenants] == ["D"]
+    assert selection.clashing == {
+        "A": "same_asia_main would be shared by tenants A, B",
+        "B": "same_asia_main would be shared by tenants A, B",
+        "C": "all_asia_main would be shared by tenant C and those of isolation table",
+    }
 
 
 async def test_equal_names_on_two_targets_do_not_clash() -> None:

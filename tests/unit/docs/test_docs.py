@@ -23,10 +23,20 @@ from dbgear_airflow_provider.core import (
     TenantTemplateEngine,
     load_project,
 )
-from dbgear_airflow_provider.core.fleet.tables import operations, tenant_instances
-from dbgear_airflow_provider.core.schema import SchemaDocument, build_metadata
+from dbgear_airflow_provider.core.fleet.tables import (
+    migration_scripts,
+    operations,
+    rollout_members,
+    rollouts,
+    tenant_instances,
+)
+from dbgear_airflow_provider.core.migrations import RULES
+from dbgear_airflow_provider.core.migrations.macros import INSTANCE_MACROS
+from dbgear_airflow_provider.core.rollout import windows_of
+from dbgear_airflow_provider.core.rollout.stages import Reason
+from dbgear_airflow_provider.core.schema import Namespace, SchemaDocument, build_metadata
 from dbgear_airflow_provider.core.schema.types import parse_type
-from dbgear_airflow_provider.core.settings import ProjectSettings
+from dbgear_airflow_provider.core.settings import ProjectSettings, RolloutSettings, check_section
 from dbgear_airflow_provider.core.templating.filters import FILTERS
 from dbgear_airflow_provider.core.tenants.fields import closed_set
 
@@ -117,12 +127,17 @@ def sections(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
             yield from sections(argument)
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, field) of all keys of a section and the sections in it."""
+def keys(
+    model: type[BaseModel], prefix: str = "", seen: set[type[BaseModel]] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, field) of all keys of a section and the sections in it; a section's own keys once."""
+    seen = set() if seen is None else seen
     for name, field in model.model_fields.items():
-        yield prefix + name, field
+        yield prefix + (field.alias or name), field
         for between, section in sections(field.annotation):
-            yield from keys(section, f"{prefix}{name}{between}.")
+            if section not in seen:
+                seen.add(section)
+                yield from keys(section, f"{prefix}{name}{between}.", seen)
 
 
 def test_every_key_of_the_project_file_is_told() -> None:
@@ -146,9 +161,11 @@ def test_the_defaults_of_the_project_file_are_told() -> None:
 def test_the_ranges_of_the_project_file_are_told() -> None:
     told = {word(row[0]): row[1] for row in rows("docs/project-file.md", "Keys")}
     for key, field in keys(ProjectSettings):
-        bounds = [getattr(rule, name) for name in ("ge", "le") for rule in field.metadata if hasattr(rule, name)]
-        if bounds:
-            assert told[key] == f"{bounds[0]} to {bounds[1]}", key
+        match [getattr(rule, name) for name in ("ge", "le") for rule in field.metadata if hasattr(rule, name)]:
+            case [least, most]:
+                assert f"{least} to {most}" in told[key], key
+            case [least]:
+                assert f"{least} or more" in told[key], key
 
 
 def test_the_smallest_project_file_loads(tmp_path: Path) -> None:
@@ -182,7 +199,7 @@ def test_types_become_what_is_told(row: list[str]) -> None:
 def test_schema_documents_are_valid(block: str) -> None:
     document = SchemaDocument.load(yaml.safe_load(block), where="docs")
     assert list(document.unknown_keys()) == []
-    assert build_metadata(document, {"main": "main"}).tables
+    assert build_metadata(document, {"main": Namespace("main")}).tables
 
 
 def test_every_filter_and_shipped_template_is_told() -> None:
@@ -214,12 +231,29 @@ async def test_the_macros_of_the_documentation_are_known() -> None:
     assert told == {*macros.context, *macros.macro_functions}
 
 
-@pytest.mark.parametrize("table", [operations, tenant_instances], ids=lambda table: table.name)
+def test_the_settings_of_the_page_on_rollouts_are_valid() -> None:
+    project, tenant = blocks("docs/rollouts.md", "yaml")
+    rollout = check_section(RolloutSettings, yaml.safe_load(project)["multi_tenant"]["rollout"], "docs")
+    assert len(rollout.stages) == 4
+    assert len(windows_of("T1", yaml.safe_load(tenant), [])) == 2
+
+
+def test_the_reasons_to_be_left_out_are_told() -> None:
+    assert [word(row[0]) for row in rows("docs/rollouts.md", "Who is left out")] == list(get_args(Reason))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [operations, tenant_instances, migration_scripts, rollouts, rollout_members],
+    ids=lambda table: table.name,
+)
 def test_every_column_of_the_fleet_store_is_told(table: Any) -> None:
     assert [word(row[0]) for row in rows("docs/fleet-store.md", table.name)] == [column.name for column in table.c]
 
 
-@pytest.mark.parametrize("module", ["list_tenants", "render", "provision", "summarize"])
+@pytest.mark.parametrize(
+    "module", ["list_tenants", "render", "provision", "summarize", "drift", "plan", "sync", "synced_tenants"]
+)
 def test_every_parameter_of_the_operators_is_told(module: str) -> None:
     name = "".join(part.capitalize() for part in module.split("_"))
     source = (ROOT / "dbgear_airflow_provider" / "operators" / f"{module}.py").read_text()
@@ -231,9 +265,10 @@ def test_every_parameter_of_the_operators_is_told(module: str) -> None:
     assert {name for name, is_template in told.items() if is_template} == set(re.findall(r'"(\w+)"', fields))
 
 
-def test_the_parameters_of_the_dag_are_told() -> None:
-    params = re.findall(r'^ +"(\w+)": Param\(', text("dags/tenant_provision.py"), re.MULTILINE)
-    assert [word(row[0]) for row in rows("docs/provisioning.md", "The DAG tenant_provision")] == params
+@pytest.mark.parametrize(("dag", "page"), [("tenant_provision", "provisioning"), ("tenant_drift_check", "drift")])
+def test_the_parameters_of_the_dag_are_told(dag: str, page: str) -> None:
+    params = re.findall(r'^ +"(\w+)": Param\(', text(f"dags/{dag}.py"), re.MULTILINE)
+    assert [word(row[0]) for row in rows(f"docs/{page}.md", f"The DAG {dag}")] == params
 
 
 def test_the_example_of_the_operators_is_a_dag() -> None:
@@ -243,6 +278,29 @@ def test_the_example_of_the_operators_is_a_dag() -> None:
     dag = names["tenants"].dag
     assert {task.task_id for task in dag.tasks} == {"list_tenants", "render", "provision", "summarize"}
     assert names["summary"].upstream_task_ids == {"render", "provision"}
+
+
+def test_every_lint_rule_is_told() -> None:
+    told = {word(row[0]): row[1:] for row in rows("docs/migrations.md", "Lint")}
+    assert told == {name: [rule.engines, rule.severity, rule.text] for name, rule in RULES.items()}
+
+
+def test_every_macro_of_scripts_is_told() -> None:
+    told = [word(row[0]) for row in rows("docs/migrations.md", "Macros")]
+    assert told == [f"${{{name}}}" for name in INSTANCE_MACROS]
+
+
+def test_the_script_of_the_documentation_passes_lint_and_its_manifest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (script,) = blocks("docs/migrations.md", "sql")
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations" / "v1_plans.sql").write_text(script)
+    monkeypatch.chdir(tmp_path)
+    exec(compile("".join(blocks("docs/migrations.md", "python")), "migrations.md", "exec"), {})  # noqa: S102
+    assert (tmp_path / "migrations" / "checksums.txt").read_text().endswith("  v1_plans.sql\n")
+    (told,) = capsys.readouterr().out.splitlines()
+    assert " allowed ban-drop-table " in told
 
 
 def test_the_files_that_architecture_names_exist() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dbgear_airflow_provider.core.errors import RegistryRecordError, SourceUnavailableError
-from dbgear_airflow_provider.core.registries.configs import read_tenant_config
+from dbgear_airflow_provider.core.registries.files.configs import read_tenant_config
 
 
 @pytest.fixture

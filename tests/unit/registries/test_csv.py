@@ -338,13 +338,23 @@ async def test_replacing_the_file_never_gives_half_a_list(path: Path) -> None:
         thread.join()
 
 
-async def test_a_file_that_never_stands_still(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    provider = write(path, row("T1"))
-    versions = iter(range(100))
+async def test_a_file_that_never_stands_still(path: Path) -> None:
+    class Restless:
+        """A file that has grown between any two looks at it."""
 
-    async def changed(_self: CSVTenantProvider) -> tuple[int, int, int]:
-        return next(versions), 0, 0
+        def __init__(self) -> None:
+            self.content = write(path, row("T1")) and path.read_bytes()
 
-    monkeypatch.setattr(CSVTenantProvider, "_stat", changed)
-    with pytest.raises(SourceUnavailableError, match="changed whenever it was read, 3 times"):
-        await provider.list_tenants()
+        def __str__(self) -> str:
+            return "restless.csv"
+
+        def read_bytes(self) -> bytes:
+            return self.content
+
+        def stat(self) -> os.stat_result:
+            with path.open("ab") as file:
+                file.write(b"\n")
+            return path.stat()
+
+    with pytest.raises(SourceUnavailableError, match=r"restless\.csv: changed whenever it was read, 3 times"):
+        await CSVTenantProvider(Restless()).list_tenants()

@@ -8,6 +8,7 @@ import pytest
 
 from dbgear_airflow_provider.core.errors import RegistryRecordError
 from dbgear_airflow_provider.core.registries.records import parse_record
+from dbgear_airflow_provider.core.tenants import TenantInfo
 
 RECORD: dict[str, Any] = {
     "tenant_id": "T0001",
@@ -84,12 +85,34 @@ def test_absent_instances_are_main() -> None:
         ({"billing_info": [1]}, "billing_info: no JSON object; received [1]; allowed: a JSON object"),
         (
             {"billing_info": '{"rate": NaN}'},
-            "billing_info: no JSON, NaN; received '{\"rate\": NaN}'; allowed: a JSON object",
+            "billing_info: no JSON, NaN is no number; received '{\"rate\": NaN}'; allowed: a JSON object",
+        ),
+        (
+            {"contract_info": '{"a": [-1e999]}'},
+            "contract_info: no JSON, -1e999 is too large a number; received '{\"a\": [-1e999]}'; "
+            "allowed: a JSON object",
         ),
     ],
 )
 def test_tells_what_is_wrong(changes: dict[str, Any], message: str) -> None:
     assert str(refused(**changes)) == f"https://crm/tenants, item 3, field {message}"
+
+
+def test_a_byte_order_mark_is_told() -> None:
+    assert "no JSON, Unexpected UTF-8 BOM (decode using utf-8-sig) at character 1" in str(
+        refused(billing_info="\ufeff{}")
+    )
+
+
+def test_all_fields_are_set_and_are_the_tenants_own() -> None:
+    billing_info = {"plan": "pro"}
+    tenant = parse_record(RECORD | {"billing_info": billing_info}, where="x")
+    assert type(tenant) is TenantInfo
+    assert tenant.model_fields_set == set(TenantInfo.model_fields)
+    tenant.instances.append("test")
+    billing_info["plan"] = "free"
+    assert tenant.billing_info == {"plan": "pro"}
+    assert parse_record(RECORD, where="x").instances == ["main"]
 
 
 def test_unknown_field() -> None:

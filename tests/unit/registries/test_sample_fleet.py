@@ -37,7 +37,7 @@ async def test_is_a_fleet_of_all_kinds(provider: CSVTenantProvider) -> None:
         "terminated": 2,
     }
     active = [tenant for tenant in tenants if tenant.status == "active"]
-    assert Counter(tenant.isolation_strategy for tenant in active) == {"schema": 29, "database": 8}
+    assert Counter(tenant.isolation_strategy for tenant in active) == {"schema": 26, "database": 8, "table": 3}
     assert {tenant.tier for tenant in active} == {"basic", "standard", "premium", "enterprise"}
     assert {tenant.region for tenant in active} == {"asia", "europe", "japan", "latam", "oceania", "us"}
     assert len({(tenant.customer_code, tenant.region) for tenant in tenants}) == len(tenants)

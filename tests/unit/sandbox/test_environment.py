@@ -52,11 +52,11 @@ def test_connections_carry_any_password(tmp_path: Path) -> None:
 
 
 def test_paths_are_absolute_and_there(tmp_path: Path) -> None:
-    registry = json.loads(settings(tmp_path)["AIRFLOW_CONN_DBGEAR_REGISTRY"])
-    assert registry["conn_type"] == "dbgear_csv"
-    assert Path(registry["extra"]["path"]).is_absolute()
-    assert Path(registry["extra"]["path"]).is_file()
-    assert Path(registry["extra"]["config_dir"]).is_dir()
+    source = json.loads(settings(tmp_path)["AIRFLOW_CONN_DBGEAR_SOURCE_CRM"])
+    assert source["conn_type"] == "dbgear_csv"
+    assert Path(source["extra"]["path"]).is_absolute()
+    assert Path(source["extra"]["path"]).is_file()
+    assert Path(source["extra"]["config_dir"]).is_dir()
     assert Path(settings(tmp_path)["AIRFLOW__DBGEAR__PROJECT_FILE"]).is_file()
 
 

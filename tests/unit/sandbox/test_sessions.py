@@ -7,8 +7,8 @@ import pytest
 
 from dbgear_airflow_provider.sandbox import sessions
 
-# A child in a process group of its own, as Airflow's tasks are.
-SCRIPT = "set -m; /bin/sleep 60 & echo started; wait"
+# A child in a process group of its own, as Airflow's tasks are. Until it is what it shall be, it is a bash as well.
+SCRIPT = "set -m; /bin/sleep 60 & until [ $(</proc/$!/comm) = sleep ]; do :; done; echo started; wait"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
-from dbgear_airflow_provider.core.schema.expressions import SqlText, default_value, expression
+from dbgear_airflow_provider.core.schema.expressions import SqlText, default_value, expression, on_update
 
 POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]
 MYSQL = mysql.dialect()
@@ -63,9 +63,57 @@ def test_a_default_on_postgresql(text: str, kind: TypeEngine[Any], sql: str) -> 
     assert postgres(default_value(text, kind)) == sql
 
 
-@pytest.mark.parametrize("text", ["'it''s'", r"'a\\b'", "CURRENT_TIMESTAMP()", "UUID()", "b'1'", "-1"])
-def test_a_default_stays_as_it_is_on_mysql(text: str) -> None:
-    assert str(default_value(text, sa.Text()).compile(dialect=MYSQL)) == text
+@pytest.mark.parametrize(
+    ("text", "kind", "sql"),
+    [
+        ("'it''s'", mysql.VARCHAR(9), "'it''s'"),
+        (r"'a\\b'", mysql.VARCHAR(9), r"'a\\b'"),
+        ("'a'", mysql.TEXT(), "('a')"),
+        ("'{}'", mysql.JSON(), "('{}')"),
+        ("NULL", mysql.JSON(), "NULL"),
+        ("0", mysql.TINYINT(display_width=1), "0"),
+        ("TRUE", mysql.TINYINT(display_width=1), "TRUE"),
+        ("-1.5", mysql.DECIMAL(5, 2), "'-1.5'"),
+        ("b'101'", mysql.BIT(3), "5"),
+        ("UUID()", mysql.CHAR(36), "(UUID())"),
+        ("CURRENT_DATE", sa.DATE(), "(CURRENT_DATE)"),
+        ("CURRENT_TIMESTAMP", sa.DATE(), "(CURRENT_TIMESTAMP())"),
+        ("now()", mysql.DATETIME(), "CURRENT_TIMESTAMP"),
+        ("CURRENT_TIMESTAMP", mysql.DATETIME(fsp=6), "CURRENT_TIMESTAMP(6)"),
+        ("CURRENT_TIMESTAMP(6)", mysql.TIMESTAMP(fsp=3), "CURRENT_TIMESTAMP(3)"),
+    ],
+)
+def test_a_default_on_mysql(text: str, kind: TypeEngine[Any], sql: str) -> None:
+    assert str(default_value(text, kind).compile(dialect=MYSQL)) == sql
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "updates"),
+    [
+        (None, None, False),
+        ("CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP", False),
+        ("CURRENT_TIMESTAMP(6) on update  current_timestamp(6)", "CURRENT_TIMESTAMP(6)", True),
+        ("ON UPDATE NOW()", None, True),
+        ("'x' ON UPDATE CURRENT_TIMESTAMP; DROP TABLE x", "'x' ON UPDATE CURRENT_TIMESTAMP; DROP TABLE x", False),
+    ],
+)
+def test_on_update(text: str | None, default: str | None, updates: bool) -> None:
+    assert on_update(text) == (default, updates)
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"),
+    [
+        ("a + b", "`a` + `b`"),
+        ("CONCAT(a, ' ', b)", "CONCAT(`a`, ' ', `b`)"),
+        # MariaDB has neither ->> nor REGEXP_LIKE.
+        ("data->>'$.x.y'", "JSON_UNQUOTE(JSON_EXTRACT(`data`, '$.x.y'))"),
+        ("a REGEXP 'x'", "(`a` REGEXP 'x')"),
+        ("TO_DAYS(a)", "TO_DAYS(`a`)"),
+    ],
+)
+def test_an_expression_on_mysql(text: str, sql: str) -> None:
+    assert str(expression(text, COLUMNS).compile(dialect=MYSQL)) == sql
 
 
 INJECTIONS = [
@@ -156,7 +204,7 @@ def test_an_expression_on_postgresql(text: str, sql: str) -> None:
     assert postgres(expression(text, COLUMNS)) == sql
 
 
-@pytest.mark.parametrize("text", ["c = 1", "A = 1", "users.a = 1", "information_schema.tables.a = 1"])
+@pytest.mark.parametrize("text", ["c = 1", "users.a = 1", "information_schema.tables.a = 1"])
 def test_an_expression_is_over_the_tables_columns(text: str) -> None:
     with pytest.raises(ValueError, match="no such column in it"):
         expression(text, COLUMNS)

@@ -3,16 +3,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.types import TypeEngine
 
-from dbgear_airflow_provider.core.schema.types import ALLOWED, parse_type
+from dbgear_airflow_provider.core.schema.types import ALLOWED, Unheld, parse_type
 
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+MYSQL = [mysql.dialect(), mysql.dialect(is_mariadb=True), MariaDBDialect()]
+SPATIAL = {
+    "GEOMETRY", "POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION",
+}  # fmt: skip
 
 
 def sql(kind: TypeEngine[Any]) -> str:
     return kind.compile(dialect=DIALECT)
+
+
+def mysql_sql(kind: TypeEngine[Any]) -> str:
+    (text,) = {kind.compile(dialect=dialect) for dialect in MYSQL}
+    return text
 
 
 TYPES = {
@@ -27,6 +37,7 @@ TYPES = {
     "SMALLINT": "SMALLINT",
     "SMALLINT UNSIGNED": "INTEGER",
     "SMALLINT(5) UNSIGNED": "INTEGER",
+    "INT ZEROFILL": "BIGINT",
     "YEAR": "SMALLINT",
     "YEAR(4)": "SMALLINT",
     "MEDIUMINT": "INTEGER",
@@ -92,7 +103,67 @@ def test_a_type(text: str) -> None:
 
 
 def test_every_type_is_tested() -> None:
-    assert {text.partition("(")[0].split()[0] for text in TYPES} == set(ALLOWED)
+    assert {text.partition("(")[0].split()[0] for text in TYPES} | SPATIAL == set(ALLOWED)
+
+
+OWN = {
+    "TINYINT(1)": "TINYINT(1)",
+    "TINYINT(4)": "TINYINT",
+    "TINYINT(1) UNSIGNED": "TINYINT(1) UNSIGNED",
+    "BOOLEAN": "TINYINT(1)",
+    "SMALLINT(5) UNSIGNED": "SMALLINT UNSIGNED",
+    "MEDIUMINT UNSIGNED": "MEDIUMINT UNSIGNED",
+    "INT(11)": "INTEGER",
+    "INT(10) UNSIGNED ZEROFILL": "INTEGER(10) UNSIGNED ZEROFILL",
+    "INT ZEROFILL": "INTEGER UNSIGNED ZEROFILL",
+    "BIGINT(20) UNSIGNED": "BIGINT UNSIGNED",
+    "DECIMAL": "DECIMAL",
+    "DECIMAL(10)": "DECIMAL(10)",
+    "FIXED(10,2) UNSIGNED": "DECIMAL(10, 2) UNSIGNED",
+    "FLOAT(7,4)": "FLOAT(7, 4)",
+    "FLOAT(53)": "FLOAT(53)",
+    "DOUBLE PRECISION": "DOUBLE",
+    "DOUBLE(10,2)": "DOUBLE(10, 2)",
+    "BIT": "BIT(1)",
+    "CHAR(36)": "CHAR(36)",
+    "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin": "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    "MEDIUMTEXT COLLATE utf8mb4_bin": "MEDIUMTEXT COLLATE utf8mb4_bin",
+    "BINARY": "BINARY(1)",
+    "VARBINARY(255)": "VARBINARY(255)",
+    "LONGBLOB": "LONGBLOB",
+    "TIME(3)": "TIME(3)",
+    "DATETIME": "DATETIME",
+    "DATETIME(6)": "DATETIME(6)",
+    "TIMESTAMP(3)": "TIMESTAMP(3)",
+    "YEAR(4)": "YEAR",
+    "JSON": "JSON",
+    "ENUM('a','it''s')": "ENUM('a','it''s')",
+    "SET('a','')": "SET('a','')",
+    "POINT": "POINT",
+}
+
+
+@pytest.mark.parametrize("text", OWN)
+def test_mysql_keeps_its_own_type(text: str) -> None:
+    assert mysql_sql(parse_type(text)[0]) == OWN[text]
+    assert mysql_sql(parse_type(text.lower())[0]).lower() == OWN[text].lower()
+
+
+def test_charset_and_collation_of_a_column() -> None:
+    words = ("latin1", "latin1_bin")
+    assert mysql_sql(parse_type("TEXT", None, *words)[0]) == "TEXT CHARACTER SET latin1 COLLATE latin1_bin"
+    assert mysql_sql(parse_type("ENUM('a')", None, *words)[0]) == "ENUM('a') CHARACTER SET latin1 COLLATE latin1_bin"
+    assert mysql_sql(parse_type("INT", None, *words)[0]) == "INTEGER"
+    with pytest.raises(ValueError, match="charset or collation"):
+        parse_type("TEXT", None, "utf8mb4, DROP", None)
+
+
+def test_what_an_engine_has_no_type_for() -> None:
+    for name in SPATIAL:
+        assert isinstance(parse_type(name)[0].dialect_impl(DIALECT), Unheld)
+        assert mysql_sql(parse_type(name)[0]) == name
+    for name in ("VARCHAR", "VARBINARY"):
+        assert isinstance(parse_type(name)[0].dialect_impl(MYSQL[0]), Unheld)
 
 
 @pytest.mark.parametrize("text", ["INT AUTO_INCREMENT", "bigint(20) unsigned auto_increment"])
@@ -129,7 +200,6 @@ def test_enum_items_from_the_list(text: str) -> None:
         ("(10)", "not a column type"),
         ("VARCHAR(10", "not a column type"),
         ("VARCHAR(10)); DROP TABLE x; --", "not a column type"),
-        ("GEOMETRY", "no such column type"),
         ("VARCHAR2(10)", "no such column type"),
         ("VARCHAR(10) NOT NULL", "NOT NULL is not part"),
         ("VARCHAR(x)", "length and precision"),
@@ -151,3 +221,16 @@ def test_enum_items_from_the_list(text: str) -> None:
 def test_what_is_no_type(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         parse_type(text)
+
+
+@pytest.mark.parametrize("text", ["CHAR(256)", "VARCHAR(65536)", "DEC(66)", "DEC(2,3)", "DECIMAL(65,31)", "TIME(7)"])
+def test_what_no_mysql_has(text: str) -> None:
+    with pytest.raises(ValueError, match="at most"):
+        parse_type(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"), [("VARCHAR(0)", "VARCHAR(1)"), ("DECIMAL(0)", "NUMERIC(10, 0)"), ("BIT(0)", "BIT(1)")]
+)
+def test_lengths_of_nothing_on_postgresql(text: str, sql: str) -> None:
+    assert parse_type(text)[0].compile(dialect=postgresql.dialect()) == sql  # type: ignore[no-untyped-call]

@@ -63,8 +63,10 @@ def tenant(**changes: Any) -> TenantInfo:
 
 def test_the_sample_project_loads() -> None:
     settings = load_project(PROJECT, {}).multi_tenant
-    csv = settings.tenant_registry.config.csv
+    assert settings.tenant_registry.provider == "database"
+    csv = settings.sources["crm"].config.csv
     assert csv is not None
+    assert isinstance(csv.path, Path)
     assert csv.path.is_file()
     assert csv.config_dir is not None
     assert csv.config_dir.is_dir()

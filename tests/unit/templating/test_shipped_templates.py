@@ -66,7 +66,8 @@ def test_the_environment_tells_what_an_instance_has_for_itself(shipped, make_ten
             assert pattern.format(instance=instance) == config["schema_name"]
         else:
             assert config == {"database_name": None, "schema_name": None}
-            assert pattern.format(table="users") == naming.table_name(tenant, "users")
+            prefix = naming.object_prefix(tenant, instance)
+            assert pattern.format(instance=instance, table="users") == naming.prefixed(prefix, "users")
 
 
 def test_the_environments_database_prefix_is_the_tenants(shipped, make_tenant):

@@ -1,0 +1,1 @@
+"""The migration that is measured, after the one that made the tables."""

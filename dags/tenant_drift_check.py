@@ -1,0 +1,87 @@
+"""Compare every tenant with its schema document, tell who has drifted and how, and repair it where that is asked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param, TaskGroup
+
+from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.operators.drift import DbgearDriftOperator
+from dbgear_airflow_provider.operators.plan import DbgearPlanOperator
+
+# Without a run for last night as soon as somebody unpauses the DAG.
+SCHEDULE = CronTriggerTimetable("0 3 * * *", timezone="UTC", run_immediately=False)
+
+# Read at parse time: there is a group of tasks for each target, because a task's pool is fixed when it is parsed.
+SETTINGS = project_settings()
+IN_FLIGHT = SETTINGS.automation.tenants_in_flight
+RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(minutes=1)}
+
+with DAG(
+    "tenant_drift_check",
+    description="Compare tenants with their schema documents",
+    schedule=SCHEDULE,
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=True,
+    tags=["dbgear"],
+    doc_md=__doc__,
+    # The pool is the limit; Airflow's own caps must not bite first.
+    max_active_tasks=max(64, SETTINGS.automation.max_mapped_tasks),
+    params={
+        "query": Param(
+            "status = 'active'",
+            type="string",
+            minLength=1,
+            title="Which tenants",
+            description_md="In the tenant query language: `tier IN ('premium', 'enterprise') AND region = 'japan'`",
+            examples=["status = 'active'", "tier IN ('premium', 'enterprise')", "tenant_id = 'T0001'"],
+        ),
+        "isolation": Param(
+            [],
+            type="array",
+            items={"type": "string", "enum": ["database", "schema", "table"]},
+            examples=["database", "schema", "table"],
+            title="Isolation",
+            description="Only tenants of these isolation strategies; none chosen means all.",
+        ),
+        "repair": Param(
+            False,
+            type="boolean",
+            title="Repair",
+            description="Bring the tenants that have drifted back to their documents. Otherwise they are only told, "
+            "and the run fails where there are any.",
+        ),
+        "allow_destructive": Param(
+            False,
+            type="boolean",
+            title="Allow what may lose data",
+            description="With repair: also drop what the documents do not have, and narrow types. Without it such "
+            "tenants are not touched and fail.",
+        ),
+    },
+) as dag:
+    for target in SETTINGS.targets:
+        with TaskGroup(target):
+            drifted = DbgearDriftOperator(
+                task_id="check",
+                query="{{ params.query }}",
+                isolation="{{ params.isolation }}",
+                target=target,
+                is_repaired="{{ params.repair }}",
+                fail_on_drift=True,
+                pool=f"dbgear_{target}",
+                pool_slots=IN_FLIGHT,
+                **RETRIES,
+            )
+            DbgearPlanOperator.partial(
+                task_id="repair",
+                is_dry_run=False,  # without repair nothing is selected
+                allow_destructive="{{ params.allow_destructive }}",
+                pool=f"dbgear_{target}",
+                pool_slots=IN_FLIGHT,
+                map_index_template="{{ task.batch_label }}",
+                **RETRIES,
+            ).expand(batch=drifted.output)

@@ -1,0 +1,68 @@
+"""The settings of a project, `project.yaml`."""
+
+from .access import AccessSettings, SinkSettings
+from .loader import check_section, load_project
+from .mapping import FieldMapping, FieldName
+from .project import (
+    AutomationSettings,
+    MultiTenantSettings,
+    PlacementRule,
+    ProjectSettings,
+    SchemaTemplate,
+    TargetSettings,
+    TemplateSettings,
+)
+from .registries import (
+    ApiRegistrySettings,
+    CacheSettings,
+    CsvRegistrySettings,
+    DatabaseRegistrySettings,
+    DbgearRegistrySettings,
+    ExcelRegistrySettings,
+    GraphqlSettings,
+    RegistryConfig,
+    RegistrySettings,
+    SourceSettings,
+    SyncSettings,
+)
+from .rollout import (
+    DAYS,
+    BudgetSettings,
+    MaintenanceSettings,
+    RolloutSettings,
+    StageSettings,
+    WindowSettings,
+)
+
+__all__ = [
+    "DAYS",
+    "AccessSettings",
+    "ApiRegistrySettings",
+    "AutomationSettings",
+    "BudgetSettings",
+    "CacheSettings",
+    "CsvRegistrySettings",
+    "DatabaseRegistrySettings",
+    "DbgearRegistrySettings",
+    "ExcelRegistrySettings",
+    "FieldMapping",
+    "FieldName",
+    "GraphqlSettings",
+    "MaintenanceSettings",
+    "MultiTenantSettings",
+    "PlacementRule",
+    "ProjectSettings",
+    "RegistryConfig",
+    "RegistrySettings",
+    "RolloutSettings",
+    "SchemaTemplate",
+    "SinkSettings",
+    "SourceSettings",
+    "StageSettings",
+    "SyncSettings",
+    "TargetSettings",
+    "TemplateSettings",
+    "WindowSettings",
+    "check_section",
+    "load_project",
+]
