@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ..errors import (
     DbgearError,
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # What tells that a server has more to do than it can.
 _SUFFERING = (LockTimeoutError, ServerUnavailableError)
+_LONGEST_PAUSE_S = 30
 
 Work = Callable[[str, int], Awaitable[Mapping[str, Any]]]
 
@@ -53,7 +54,8 @@ class AdaptiveLimit:
     It has a home, the best limit so far, and now and then tries the next rung of the ladder above or below it for
     one window of completions. More at once must gain GAIN to become the new home, fewer must only not lose. While
     a direction pays it goes on; where neither does, it tries ever more seldom. When the server suffers (locks
-    waited for in vain, connections refused) the limit halves.
+    waited for in vain, connections refused) the limit halves. running: tenants that are worked on, which its user
+    counts.
     """
 
     LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
@@ -66,26 +68,14 @@ class AdaptiveLimit:
     def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.maximum = maximum
         self.limit = min(self.START, maximum)
+        self.running = 0
         self._clock = clock
-        self._running = 0
-        self._free = asyncio.Event()
-        self._free.set()
         self._home = self.limit
         self._rate: float | None = None  # completions a second at home
         self._up = True
         self._hold, self._wait = self.HOLD[0], 0
         self._grace = 0  # completions until the limit may halve again
         self._open_window()
-
-    async def __aenter__(self) -> None:
-        while self._running >= self.limit:
-            self._free.clear()
-            await self._free.wait()
-        self._running += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self._running -= 1
-        self._free.set()
 
     def done(self) -> None:
         """Count a finished tenant and set the limit anew at the end of a window."""
@@ -99,7 +89,7 @@ class AdaptiveLimit:
             self._home, self._rate = max(1, self.limit // 2), None
             self._up, self._wait = True, self.AFTER_SUFFERING
             self._set(self._home)
-            self._grace = self._running
+            self._grace = self.running
 
     def _adapt(self, rate: float) -> None:
         if self.limit != self._home:  # a try is over
@@ -132,7 +122,6 @@ class AdaptiveLimit:
         if limit != self.limit:
             log.debug("tenants at once: %d -> %d", self.limit, limit)
         self.limit = limit
-        self._free.set()
         self._open_window()
 
     def _open_window(self) -> None:
@@ -157,28 +146,34 @@ async def fanout(
     on_result is told each result as soon as it is there. Cancelling starts no further tenant, cancels the
     running ones and waits until each has rolled back.
     """
-    gate = AdaptiveLimit(limits.parallel)
-    queue = iter(enumerate(tenant_ids))
+    adaptive = AdaptiveLimit(limits.parallel)
+    queue = deque(enumerate(tenant_ids))
     results: dict[int, OperationResult] = {}
 
     async def watched(tenant_id: str, attempt: int) -> Mapping[str, Any]:
         try:
             return await work(tenant_id, attempt)
         except _SUFFERING:
-            gate.suffer()  # at each try: one that succeeds in the end tells nothing of this
+            adaptive.suffer()  # at each try: one that succeeds in the end tells nothing of this
             raise
 
     async def worker() -> None:
-        for index, tenant_id in queue:
-            async with gate:
-                result = await _one(tenant_id, watched, operation, limits)
-            gate.done()
+        while queue and adaptive.running <= adaptive.limit:
+            index, tenant_id = queue.popleft()
+            result = await _one(tenant_id, watched, operation, limits)
+            adaptive.done()
             results[index] = result
             on_result(result)
+            hire()
+        adaptive.running -= 1
+
+    def hire() -> None:
+        for _ in range(min(adaptive.limit - adaptive.running, len(queue))):
+            adaptive.running += 1
+            group.create_task(worker())
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(limits.parallel, len(tenant_ids))):
-            group.create_task(worker())
+        hire()
     return [results[index] for index in range(len(tenant_ids))]
 
 
@@ -186,18 +181,18 @@ async def _one(tenant_id: str, work: Work, operation: str, limits: Limits) -> Op
     started = time.monotonic()
     attempts = 0
     error: DbgearError
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type(TransientError),
-        stop=stop_after_attempt(limits.attempts),
-        wait=wait_random_exponential(multiplier=limits.backoff_s, max=30),
-        reraise=True,
-    )
     try:
         async with asyncio.timeout(limits.timeout_s) as limit:
-            async for attempt in retrying:
-                with attempt:
-                    attempts += 1
+            while True:
+                attempts += 1
+                try:
                     details = {**await work(tenant_id, attempts), "attempts": attempts}
+                    break
+                except TransientError:
+                    if attempts >= limits.attempts:
+                        raise
+                longest_s = min(_LONGEST_PAUSE_S, limits.backoff_s * 2 ** (attempts - 1))
+                await asyncio.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret
         seconds = time.monotonic() - started
         return OperationResult(tenant_id, operation, OperationStatus.SUCCESS, seconds, details=details)
     except DbgearError as caught:

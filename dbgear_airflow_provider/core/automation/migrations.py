@@ -53,6 +53,7 @@ class FleetMigration:
         self._dry_run = dry_run
         self._parallel_limit = parallel_limit
         self._sets: dict[str, MigrationSet] = {}  # by target
+        self._places: dict[tuple[str, str], Place] = {}  # by (tenant_id, instance)
         # What ledgers say as far as the store knows or they were read, by (tenant_id, instance).
         self._states: dict[tuple[str, str], LedgerState] = {}
 
@@ -225,7 +226,13 @@ class FleetMigration:
                 server = self._engine._server_of(tenant)
                 names = self._names_of(tenant)
                 if server.name in self._sets and names:
-                    yield tenant, server, {name: place(tenant, name, server) for name in names}
+                    yield tenant, server, {name: self._place_of(tenant, name, server) for name in names}
+
+    def _place_of(self, tenant: TenantInfo, name: str, server: Server) -> Place:
+        key = (tenant.tenant_id, name)
+        if key not in self._places:
+            self._places[key] = place(tenant, name, server)
+        return self._places[key]
 
     def _is_known(self, tenant: TenantInfo) -> bool:
         """Tell whether nothing is gained by a look: it is made again when the scripts are run."""
@@ -268,7 +275,7 @@ class FleetMigration:
             roles = engine._roles_of(tenant, server)
             extra = await self._extra_macros(tenant, migrations)
             for name in self._names_of(tenant):
-                where = place(tenant, name, server)
+                where = self._place_of(tenant, name, server)
                 instance = _instance(tenant, name, where, roles)
                 names = Names(where, tenant, name, name_macros=extra)
                 try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy.engine import Dialect
@@ -70,7 +71,7 @@ class Migration:
     checksum: str
     text: str
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, ...]:
         """The version as numbers, for comparisons."""
         return version_order(self.version)

@@ -97,13 +97,12 @@ def test_it_backs_off_when_the_server_suffers_and_recovers() -> None:
     assert gate.limit >= 12
 
 
-async def test_one_burst_of_errors_halves_it_once() -> None:
+def test_one_burst_of_errors_halves_it_once() -> None:
     server = Simulation(16)
     gate = gate_for(server)
     server.adaptive(TENANTS, gate)
     before = gate.limit
-    for _ in range(before):
-        await gate.__aenter__()
+    gate.running = before
     for _ in range(before):
         gate.suffer()
     assert gate.limit == before // 2
