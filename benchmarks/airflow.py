@@ -1,13 +1,15 @@
-"""Provisioning through Airflow: the same fleet as in `provision`, by the DAG, from trigger to report."""
+"""Through Airflow, by the DAGs, from trigger to report: provisioning the fleet of `provision`, and migrating one."""
 
 from __future__ import annotations
 
 import tempfile
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from dbgear_airflow_provider.sandbox import ports
 from dbgear_airflow_provider.sandbox.environment import pools
+from dbgear_airflow_provider.sandbox.postgres import PostgresServer
 from dbgear_airflow_provider.sandbox.stack import Stack
 
 from .fleets import write_project
@@ -25,24 +27,66 @@ def main() -> None:
             _measure(stack)
 
 
+def migrate_by_airflow(folder: Path, server: PostgresServer, database: str, tenants: int) -> float:
+    """Run the scripts of `folder / "migrations"` in a fleet that is there, in one stage; return the seconds."""
+    project = write_project(folder, tenants, connection_id="dbgear_benchmark")
+    with Stack(folder / "sandbox", port=ports.any_free(), project=project) as stack:
+        dag_id = "tenant_deploy_schema"
+        _make_ready(stack, dag_id)
+        connection = {
+            "connection_id": "dbgear_benchmark",
+            "conn_type": "postgres",
+            "host": server.host,
+            "port": server.port,
+            "login": server.user,
+            "password": server.password,
+            "schema": database,
+        }
+        stack.airflow.client.request("POST", "/connections", json=connection)
+        return _run(
+            stack,
+            dag_id,
+            {
+                "query": "status = 'active'",
+                "migration": str(folder / "migrations"),
+                "dry_run": False,
+                "approval": "never",
+                "stages": '[{"name": "all"}]',
+            },
+        )[1]
+
+
 def _measure(stack: Stack) -> None:
+    client = stack.airflow.client
+    _make_ready(stack, DAG_ID)
+    print(f"provisioning {TENANTS} schema tenants of 10 tables with an index each, through Airflow")
+    for title in ("first run", "nothing left to do"):
+        run_id, seconds = _run(stack, DAG_ID, {"query": "status = 'active'", "dry_run": False})
+        tasks = [task for task in client.task_instances(DAG_ID, run_id) if task["task_id"] == "main.provision"]
+        summary = client.xcom(DAG_ID, run_id, "summarize", key="summary")
+        print(
+            f"  {title}: {summary['success']} tenants in {seconds:.1f} s = "
+            f"{seconds / TENANTS * 1000:.0f} ms per tenant, {len(tasks)} mapped tasks"
+        )
+
+
+def _make_ready(stack: Stack, dag_id: str) -> None:
     airflow, client = stack.airflow, stack.airflow.client
     airflow.wait_healthy()
     client.import_pools(pools())
-    airflow.wait_until(lambda: client.dag(DAG_ID), "reading the DAG", 120)
-    client.unpause(DAG_ID)
-    print(f"provisioning {TENANTS} schema tenants of 10 tables with an index each, through Airflow")
-    for title in ("first run", "nothing left to do"):
-        run_id = client.trigger(DAG_ID, {"query": "status = 'active'", "dry_run": False})
-        airflow.wait_until(lambda: client.run_state(DAG_ID, run_id) in {"success", "failed"}, "the run", 1200)  # noqa: B023
-        run = client.request("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}")
-        tasks = [task for task in client.task_instances(DAG_ID, run_id) if task["task_id"] == "main.provision"]
-        summary = client.xcom(DAG_ID, run_id, "summarize", key="summary")
-        seconds = (_time(run["end_date"]) - _time(run["start_date"])).total_seconds()
-        print(
-            f"  {title}: {run['state']}, {summary['success']} tenants in {seconds:.1f} s = "
-            f"{seconds / TENANTS * 1000:.0f} ms per tenant, {len(tasks)} mapped tasks"
-        )
+    airflow.wait_until(lambda: client.dag(dag_id), "reading the DAG", 120)
+    client.unpause(dag_id)
+
+
+def _run(stack: Stack, dag_id: str, conf: dict[str, Any]) -> tuple[str, float]:
+    """Return the id of a run that has succeeded, and its seconds."""
+    airflow, client = stack.airflow, stack.airflow.client
+    run_id = client.trigger(dag_id, conf)
+    airflow.wait_until(lambda: client.run_state(dag_id, run_id) in {"success", "failed"}, "the run", 1200)
+    run = client.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+    if run["state"] != "success":
+        raise RuntimeError(f"{dag_id}: the run has failed; its logs were in {stack.logs}")
+    return run_id, (_time(run["end_date"]) - _time(run["start_date"])).total_seconds()
 
 
 def _time(text: str) -> datetime:

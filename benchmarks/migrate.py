@@ -1,7 +1,8 @@
-"""Migrating through the core, beside a raw asyncpg loop over the very same statements.
+"""Migrating through the core, beside raw asyncpg over the very same statements, other tools, and through Airflow.
 
-The raw loop knows beforehand what every tenant needs: for each it sends BEGIN, the tenant's lock, the script, the
-ledger's row and COMMIT, in one round trip, over 4 connections.
+The raw ones know beforehand what every tenant needs: BEGIN, the tenant's lock, the script, the ledger's row and COMMIT.
+One is the loop that people write, a statement after the other on one connection; the other the fastest that we know,
+all of a tenant in one message, over 4 connections.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from dbgear_airflow_provider.core.engines import PostgresServer, ServerAddress
 from dbgear_airflow_provider.core.fleet import Run
 from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres
 
+from . import rivals
+from .airflow import migrate_by_airflow
 from .fleets import write_project
 from .provision import MEMORY, SETTINGS
 
@@ -46,38 +49,63 @@ def main() -> None:
         project = write_project(folder, TENANTS)
         (folder / "migrations").mkdir()
         with EmbeddedPostgres(folder / "postgres", settings=SETTINGS) as postgres:
-            asyncio.run(_measure(folder / "migrations", project, postgres))
+            core, raw = asyncio.run(_measure(folder / "migrations", project, postgres))
+            schemas = _schemas(postgres)
+            for tool, rival, least in (("dbmate", rivals.dbmate, 4), ("django-tenants", rivals.django_tenants, 12)):
+                seconds = rival(postgres, "tenants", schemas)
+                told = f"{seconds / core:.1f} times the core (at least {least})"
+                print(f"  {tool}, {rivals.PROCESSES} at a time: {seconds:.1f} s: {told}")
+            _write(folder / "migrations", 3 * ROUNDS + 1)
+            seconds = migrate_by_airflow(folder, postgres, "tenants", TENANTS)
+            print(f"  through Airflow: {seconds:.1f} s: {seconds / raw:.2f} times the raw loop (limit 3)")
 
 
-async def _measure(folder: Path, project: Path, postgres: EmbeddedPostgres) -> None:
+def _schemas(postgres: EmbeddedPostgres) -> list[str]:
+    with postgres.connect("tenants") as connection:
+        rows = connection.execute("SELECT table_schema FROM information_schema.tables WHERE table_name = 'table_0'")
+        return sorted(schema for (schema,) in rows)
+
+
+async def _measure(folder: Path, project: Path, postgres: EmbeddedPostgres) -> tuple[float, float]:
+    """Return the best seconds of the core and of the raw loop."""
     print(f"migrating {TENANTS} schema tenants of 10 tables, a column and an index each, {ROUNDS} rounds")
     postgres.create_database("fleet")
     postgres.create_database("tenants")
     async with _engine(project, postgres) as engine:
         raise_for_failures(await engine.bulk_provision_tenants({"status": "active"}, dry_run=False))
+    loop: list[float] = []
     raw: list[float] = []
     core: list[float] = []
     again: list[float] = []
     ledgers: list[float] = []
     # Taking turns on the same tenants: each adds a column and an index of its own, so that tables grow alike.
-    for number in range(1, 2 * ROUNDS + 1):
+    for number in range(1, 3 * ROUNDS + 1):
         _write(folder, number)
         with postgres.connect("tenants") as connection:
             connection.execute("CHECKPOINT")
-        if number % 2:
+        if number % 3:
             scripts = list(_scripts(await _core(folder, project, postgres, dry_run=True)))
-            raw.append(await _timed(_raw(postgres, scripts)))
+            if number % 3 == 1:
+                loop.append(await _timed(_loop(postgres, scripts)))
+            else:
+                raw.append(await _timed(_raw(postgres, scripts)))
             await _core(folder, project, postgres)  # the store learns of it
         else:
             core.append(await _timed(_core(folder, project, postgres)))
             again.append(await _timed(_core(folder, project, postgres)))
             ledgers.append(await _timed(_core(folder, project, postgres, verify=True)))
-    print(f"  raw asyncpg, {CONNECTIONS} connections: {_told(raw)}")
-    print(f"  core:                       {_told(core)}")
-    print(f"  core, nothing to do, by the store:   {_told(again)} (limit 2 s)")
-    print(f"  core, nothing to do, by the ledgers: {_told(ledgers)}")
-    ratios = [min(core) / min(raw), median(core) / median(raw)]
-    print(f"  core / raw: {ratios[0]:.2f} by the best times, {ratios[1]:.2f} by the medians (limit 1.4)")
+    for title, times in (
+        ("raw asyncpg, a loop", loop),
+        (f"raw asyncpg, a tenant in one message, {CONNECTIONS} connections", raw),
+        ("core", core),
+        ("core, nothing to do, by the store (limit 2 s)", again),
+        ("core, nothing to do, by the ledgers (limit 2 s)", ledgers),
+    ):
+        print(f"  {title}: best {min(times):.2f} s, median {median(times):.2f} s")
+    for title, times in (("raw loop (limit 1.4)", loop), ("raw in one message", raw)):
+        ratios = [min(core) / min(times), median(core) / median(times)]
+        print(f"  core / {title}: {ratios[0]:.2f} by the best times, {ratios[1]:.2f} by the medians")
+    return min(core), min(loop)
 
 
 def _write(folder: Path, number: int) -> None:
@@ -87,16 +115,12 @@ def _write(folder: Path, number: int) -> None:
     (folder / f"{number}_added.sql").write_text(statements)
 
 
-def _scripts(results: list[OperationResult]) -> Iterator[str]:
+def _scripts(results: list[OperationResult]) -> Iterator[list[str]]:
     for result in results:
         instances = (result.details or {})["instances"]
         statements = [text for item in instances.values() for text in item["statements"]]
         lock = f"SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('{result.tenant_id}'))"
-        yield ";\n".join(["BEGIN", lock, *statements, "COMMIT"])
-
-
-def _told(times: list[float]) -> str:
-    return f"best {min(times):6.2f} s, median {median(times):6.2f} s"
+        yield ["BEGIN", lock, *statements, "COMMIT"]
 
 
 async def _timed(work: Any) -> float:
@@ -105,13 +129,21 @@ async def _timed(work: Any) -> float:
     return time.perf_counter() - begun
 
 
-async def _raw(postgres: EmbeddedPostgres, scripts: list[str]) -> None:
+async def _loop(postgres: EmbeddedPostgres, scripts: list[list[str]]) -> None:
+    connection = await asyncpg.connect(postgres.dsn("tenants"))
+    for script in scripts:
+        for statement in script:
+            await connection.execute(statement)
+    await connection.close()
+
+
+async def _raw(postgres: EmbeddedPostgres, scripts: list[list[str]]) -> None:
     queue = iter(scripts)
 
     async def worker() -> None:
         connection = await asyncpg.connect(postgres.dsn("tenants"))
         for script in queue:
-            await connection.execute(script)
+            await connection.execute(";\n".join(script))
         await connection.close()
 
     await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))

@@ -13,15 +13,15 @@ from pathlib import Path
 from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres
 
 PROCESSES = 4
-COLUMN = "ALTER TABLE table_0 ADD COLUMN note varchar(100)"
-INDEX = "CREATE INDEX table_0_idx_note ON table_0 (note)"
+COLUMN = "ALTER TABLE table_0 ADD COLUMN remark varchar(100)"
+INDEX = "CREATE INDEX table_0_idx_remark ON table_0 (remark)"
 
 
 def dbmate(postgres: EmbeddedPostgres, database: str, schemas: Sequence[str]) -> float:
     """Migrate the schemas by four dbmates at a time; return the seconds."""
     with tempfile.TemporaryDirectory(prefix="dbgear-bench-") as folder:
         script = f"-- migrate:up\n{COLUMN};\n{INDEX};\n-- migrate:down\n"
-        (Path(folder) / "20260101000000_note.sql").write_text(script)
+        (Path(folder) / "20260101000000_remark.sql").write_text(script)
         server = f"{postgres.user}@{postgres.host}:{postgres.port}"
         url = f"postgres://{server}/{database}?sslmode=disable&search_path={{}}"
         command = [Path(sys.executable).with_name("dbmate"), "--no-dump-schema", "-d", folder, "--url", url, "migrate"]
