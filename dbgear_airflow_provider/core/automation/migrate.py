@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from ..engines import ExpectedLedger, Server, Session, Timeouts
@@ -21,10 +22,11 @@ from ..errors import (
     StatementError,
 )
 from ..isolation import Place
-from ..migrations import LedgerState, Migration, MigrationSet, Names, Section, Statement, step_version
-from ..schema import PROVISIONED, LedgerEntry, delete_statement, insert_statement
+from ..migrations import LedgerState, Migration, MigrationSet, Names, Statement
+from ..schema import PROVISIONED, LedgerEntry, insert_statement
 from ..tenants import naming
 from .instance import LOCK_S, Instance
+from .migration_rows import MigrationRows, Step
 from .provision import BEGUN, read_owned
 from .roles import RoleWork
 
@@ -132,22 +134,6 @@ def state_of(entries: Sequence[LedgerEntry] | None, instance: Instance) -> Ledge
     return LedgerState.of(entries or ())
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Step:
-    """One statement of a script, and the ledger's SQL before it, behind it, and where the server refuses it.
-
-    again: an earlier attempt has sent it.
-    """
-
-    statement: Statement
-    sql: str
-    before: Sequence[str]
-    after: Sequence[str]
-    failed: Sequence[str]
-    again: bool
-    is_last: bool
-
-
 @dataclass
 class _Work:
     instance: Instance
@@ -159,6 +145,10 @@ class _Work:
     down: bool = False
     known: LedgerState | None = None
     adopted: list[str] = field(default_factory=list)
+
+    @cached_property
+    def rows(self) -> MigrationRows:
+        return MigrationRows(self.instance, self.server.dialect, self.names, down=self.down)
 
     @property
     def place(self) -> Place:
@@ -252,13 +242,8 @@ class _Work:
             async with lock(place.lock, self.timeouts):
                 yield session
 
-    def _section(self, migration: Migration) -> Section:
-        section = migration.down if self.down else migration.up
-        assert section is not None  # noqa: S101 - `undoable` refuses those
-        return section
-
     def _alone(self, migration: Migration) -> bool:
-        return not (self.server.transactional_ddl and self._section(migration).transaction)
+        return not (self.server.transactional_ddl and self.rows.section(migration).transaction)
 
     async def _refuse_absent(self) -> None:
         place = self.place
@@ -282,7 +267,7 @@ class _Work:
     def _adopted(self, version: str, table: str) -> LedgerEntry:
         for item in self.migrations.migrations:
             if item.version == version:
-                return self._entry(version, item.checksum)
+                return self.rows.entry(version, item.checksum)
         told = f"{self.place.told()}: {table} has version {version}, and there is no script of it"
         raise MigrationOrderError(told, version=version, file=str(self.migrations.path))
 
@@ -295,25 +280,25 @@ class _Work:
         """Return what the ledger says once a script is applied or undone as a whole."""
         applied = {order: entry for order, entry in state.applied.items() if order != item.order}
         if not self.down:
-            applied[item.order] = self._entry(item.version, item.checksum)
+            applied[item.order] = self.rows.entry(item.version, item.checksum)
         progress = {order: steps for order, steps in state.progress.items() if order != item.order}
         return LedgerState(applied=applied, baseline=state.baseline, progress=progress)
 
     # A script in one transaction.
 
     def _script(self, migration: Migration) -> list[str]:
-        return [*self._statements(migration), *self._end(migration)]
+        return [*self._statements(migration), *self.rows.end(migration)]
 
     def _statements(self, migration: Migration) -> list[str]:
         role = self.role
         return [
             *self.server.stand(self.place.schema, role, transaction=True),
-            *(statement.sql(self.names) for statement in self._section(migration).statements),
+            *(statement.sql(self.names) for statement in self.rows.section(migration).statements),
             *self.server.stand_up(role),
         ]
 
     async def _at_once(self, session: Session, migration: Migration) -> None:
-        statements, end = self._statements(migration), self._end(migration)
+        statements, end = self._statements(migration), self.rows.end(migration)
         with self._located(migration):
             if self.instance.roles is None:
                 return await session.apply([*statements, *end], last=True, foreign=True)
@@ -325,43 +310,26 @@ class _Work:
 
     def _shown(self, migration: Migration, state: LedgerState) -> list[str]:
         shown = self.server.stand(self.place.schema, self.role, transaction=False)
-        for step in self._steps(migration, state):
+        for step in self.rows.steps(migration, state):
             shown += [*step.before, step.sql, *step.after]
         return shown
 
     async def _step_through(self, session: Session, migration: Migration, state: LedgerState) -> None:
         progress = state.progress.get(migration.order)
         if progress is not None:
-            done = self._section(migration).statements[: len(progress.done)]
+            done = self.rows.section(migration).statements[: len(progress.done)]
             texts = [statement.sql(self.names) for statement in done]
             # What an earlier attempt has set ended with its session.
             await session.apply([text for text in texts if _first_word(text) == "SET"])
-        for step in self._steps(migration, state):
+        for step in self.rows.steps(migration, state):
             with self._located(migration, step.statement):
                 await self._step(session, step)
-        if progress is not None and len(progress.done) == len(self._section(migration).statements):
+        if progress is not None and len(progress.done) == len(self.rows.section(migration).statements):
             # The statement that failed was taken out of the script.
             async with session.atomic():
-                await session.apply(self._end(migration, steps=True))
+                await session.apply(self.rows.end(migration, steps=True))
 
-    def _steps(self, migration: Migration, state: LedgerState) -> Iterator[_Step]:
-        """Yield what is left of a script."""
-        statements, progress = self._section(migration).statements, state.progress.get(migration.order)
-        done = len(progress.done) if progress else 0
-        begun = progress is not None and progress.begun is not None
-        for number, statement in enumerate(statements[done:], done + 1):
-            is_first, is_last = number == done + 1, number == len(statements)
-            yield _Step(
-                statement=statement,
-                sql=statement.sql(self.names),
-                before=self._insert(migration, [(number, True)]) if is_first and not begun else [],
-                after=self._end(migration, steps=True) if is_last else self._noted(migration, number),
-                failed=self._forget(migration, number),
-                again=is_first and begun,
-                is_last=is_last,
-            )
-
-    async def _step(self, session: Session, step: _Step) -> None:
+    async def _step(self, session: Session, step: Step) -> None:
         schema, role = self.place.schema, self.role
         stand, stand_up = self.server.stand(schema, role, transaction=False), self.server.stand_up(role)
         is_of_rows = _first_word(step.sql) in _ROWS
@@ -393,7 +361,7 @@ class _Work:
         try:
             yield
         except StatementError as error:
-            among = [statement] if statement else self._section(migration).statements
+            among = [statement] if statement else self.rows.section(migration).statements
             sql = error.details.get("statement")
             for item in among:
                 if item.sql(self.names) == sql:
@@ -421,37 +389,6 @@ class _Work:
             missing=(),
         )
         return (await work.script(session, dry_run=False)).around([], [])
-
-    # Rows of the ledger.
-
-    def _entry(self, version: str, checksum: str) -> LedgerEntry:
-        owner = self.instance
-        return LedgerEntry(version=version, tenant_id=owner.tenant_id, instance=owner.name, checksum=checksum)
-
-    def _row(self, migration: Migration, number: int, begun: bool) -> str:
-        return step_version(migration.version, number, down=self.down, begun=begun)
-
-    def _insert(self, migration: Migration, steps: Sequence[tuple[int, bool]]) -> list[str]:
-        statements = self._section(migration).statements
-        rows = [self._entry(self._row(migration, n, begun), statements[n - 1].hash) for n, begun in steps]
-        return [insert_statement(rows, self.place.namespace, self.server.dialect)]
-
-    def _noted(self, migration: Migration, number: int) -> list[str]:
-        """Return what says that a statement is done and the next one is sent."""
-        return self._insert(migration, [(number, False), (number + 1, True)])
-
-    def _forget(self, migration: Migration, number: int) -> list[str]:
-        return [delete_statement([self._row(migration, number, True)], self.place.namespace, self.server.dialect)]
-
-    def _end(self, migration: Migration, *, steps: bool = False) -> list[str]:
-        """Return what says that a script is applied, or is not any more."""
-        space, dialect = self.place.namespace, self.server.dialect
-        count = len(self._section(migration).statements) if steps else 0
-        rows = [self._row(migration, n, begun) for n in range(1, count + 1) for begun in (False, True)]
-        if self.down:
-            return [delete_statement([*rows, migration.version], space, dialect)]
-        removed = [delete_statement(rows, space, dialect)] if rows else []
-        return [*removed, insert_statement([self._entry(migration.version, migration.checksum)], space, dialect)]
 
 
 def _first_word(sql: str) -> str:
