@@ -14,6 +14,13 @@ from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres, PostgresS
 from tests.servers import MariaDB, Redis
 from tests.servers.mariadb import MySQLServer
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 - only a place to look for
+_ROOM_BYTES = 4 * 2**30
+
+# Tests make thousands of tables and databases, whose files disks are slow at.
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+
 
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
