@@ -2,6 +2,7 @@
 
 from .drift import DriftReport
 from .engine import TenantAutomationEngine
+from .rehearsal_report import RehearsalReport
 from .report import RunReport, build_report
 from .results import OperationResult, OperationStatus, failure_text, raise_for_failures
 from .rollout_plan import RolloutPlan, RolloutRequest, plan_rollout
@@ -16,6 +17,7 @@ __all__ = [
     "DriftReport",
     "OperationResult",
     "OperationStatus",
+    "RehearsalReport",
     "RolloutPlan",
     "RolloutRequest",
     "RolloutWork",
