@@ -67,12 +67,15 @@ class Rehearsal:
         """Return what an error came to. names: that may be told of, see `without_rows`."""
         details = error.details
         statement = details.get("statement") if "file" in details else None
+        text = error.message
+        if "code" in details:  # the server's words
+            text = without_rows(text, {*names, *_words(str(details["statement"]))})
         where = f"{details['file']}, line {details['line']}" if {"file", "line"} <= details.keys() else None
         return cls(
             group=group,
             outcome=outcome,
             duration_s=duration_s,
-            error=without_rows(error.message, {*names, *_words(details.get("statement") or "")}),
+            error=text,
             error_kind=error.kind,
             transient=isinstance(error, TransientError),
             where=where,

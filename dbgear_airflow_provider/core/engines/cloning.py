@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
+from ..errors import UnsupportedError
 from ..schema import Namespace
 from .base import Timeouts
 from .describing import Grammar
@@ -49,38 +52,37 @@ class CloneSource:
 class Renaming:
     """Definitions as the server tells them, with the copies' schemas in place of the originals'.
 
-    schemas: {schema: that of its copy}. names: (schema, name) of what is copied: in others a schema's name may be that
-    of a column. Names within strings are renamed as well, for a text may be executed.
+    schemas: {schema: that of its copy}. names: (schema, name) of what is copied: before others a schema's name may be
+    that of a table.
     """
 
     def __init__(
         self,
         grammar: Grammar,
         schemas: Mapping[str, str],
-        names: Collection[tuple[str, str]],
+        names: Iterable[tuple[str, str]],
         quote: Callable[[str], str],
     ) -> None:
         self._grammar = grammar
         self._schemas = {grammar.folded(schema): quote(copy) for schema, copy in schemas.items()}
         self._names = {(grammar.folded(schema), grammar.folded(name)) for schema, name in names}
 
-    def text(self, sql: str) -> str:
-        """Return a definition renamed."""
-        grammar = self._grammar
-        parts, at = [], 0
-        for match in grammar.tokens.finditer(sql):
-            parts.append(sql[at : match.start()])
-            at = match.end()
-            first, second = match["first"], match["second"]
-            if match["string"] is not None or match["cast"] is not None:
-                begin = match[0].index(match[0][-1]) + 1 if match["cast"] is None else 1
-                parts.append(match[0][:begin] + self.text(match[0][begin:-1]) + match[0][-1])
-            elif second is not None and self._is_copied(first, second):
-                parts.append(f"{self._schemas[grammar.folded(grammar.name(first))]}.{second}")
-            else:
-                parts.append(match[0])
-        return "".join([*parts, sql[at:]])
+    def text(self, sql: str, *, executes_texts: bool) -> str:
+        """Return a definition renamed. Raises UnsupportedError for a name in a text that may be executed."""
 
-    def _is_copied(self, first: str, second: str) -> bool:
-        grammar = self._grammar
-        return (grammar.folded(grammar.name(first)), grammar.folded(grammar.name(second))) in self._names
+        def renamed(match: re.Match[str]) -> str:
+            if (inner := match["cast"]) is not None:
+                return f"'{self.text(inner, executes_texts=False)}'"
+            if (string := match["string"]) is not None:
+                if executes_texts and self.text(string[1:-1], executes_texts=False) != string[1:-1]:
+                    raise UnsupportedError(f"cannot be cloned: {shorten(string, 80)} names what is the instance's own")
+                return string
+            first, second = match["first"], match["second"]
+            if second is None:
+                return match[0]
+            folded, name = self._grammar.folded, self._grammar.name
+            if (folded(name(first)), folded(name(second))) not in self._names:
+                return match[0]
+            return f"{self._schemas[folded(name(first))]}.{second}"
+
+        return self._grammar.tokens.sub(renamed, sql)

@@ -210,7 +210,7 @@ class _Copy:
         sql = _DEFINER.sub("", row[2 if is_body else 1], count=1)
         mode = [f"SET SESSION sql_mode = {literal(str(row[1]), self._server.dialect)}"] if is_body else []
         await self._session.apply([*self._server.stand(self._schemas[schema], None, transaction=False), *mode])
-        await self._session.apply([self._renaming.text(sql)])
+        await self._session.apply([self._renaming.text(sql, executes_texts=is_body)])
 
     async def _about(self, sql: str, schema: str, tables: Sequence[str]) -> list[tuple[Any, ...]]:
         listed = ", ".join(map(self._literal, tables)) or "NULL"

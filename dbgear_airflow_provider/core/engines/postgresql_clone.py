@@ -129,16 +129,17 @@ class _Script:
         if source.rows:
             yield from self._orphans()
         yield from self._renamed("foreign keys", "indexes", "late", "late indexes", "triggers", "owned", "settings")
-        yield from self._renamed("comments")
+        yield from self._renamed("comments", executes_texts=False)
         yield from self._counters()
         if role:
             yield "RESET ROLE"  # DBGear's own tables are none of the role's
         yield from self._rows(own=True)
 
-    def _renamed(self, *queries: str) -> Iterator[str]:
+    def _renamed(self, *queries: str, executes_texts: bool = True) -> Iterator[str]:
         for query in queries:
             for (sql,) in self._found[query]:
-                yield self._renaming.text(catalog.SEARCH_PATH.sub(self._path, sql))
+                text = catalog.SEARCH_PATH.sub(self._path, sql)
+                yield self._renaming.text(text, executes_texts=executes_texts)
 
     def _path(self, match: re.Match[str]) -> str:
         """Return the search_path that a routine sets, with copies in it."""
