@@ -80,8 +80,8 @@ with DAG(
             False,
             type="boolean",
             title="Rehearse",
-            description="First run the scripts on clones, one for each group of tenants that are alike; a failure there "
-            "stops the rollout.",
+            description="First run the scripts on clones, one for each group of tenants that are alike. A failure "
+            "there stops the rollout.",
         ),
         "approval": Param(
             "stages",

@@ -34,9 +34,11 @@ def on_postgres(fleet: Any) -> Scripts:
 
 
 async def rehearse(scripts: Scripts, **options: Any) -> Any:
-    settings = {key: options.pop(key) for key in ("on_unsupported", "retry_attempts") if key in options}
+    settings = {
+        key: options.pop(key) for key in ("on_unsupported", "retry_attempts", "operation_timeout") if key in options
+    }
     async with scripts.fleet.engine(**settings) as engine:
-        return await engine.rehearse_migrations({}, scripts.folder, **options)
+        return await engine.rehearse_migrations(options.pop("filters", {}), scripts.folder, **options)
 
 
 def outcomes(report: Any) -> list[tuple[str, int, str]]:
@@ -54,7 +56,8 @@ def clones(scripts: Scripts, tenant_id: str = "T0001") -> list[str]:
 
 def everything(scripts: Scripts, ids: list[str]) -> Any:
     """Return what the tenants have, with when, or as what, the server made each."""
-    return [scripts.fleet.catalog(scripts.place(tenant_id)[0]) for tenant_id in ids]
+    catalogs = [scripts.fleet.catalog(scripts.place(tenant_id)[0]) for tenant_id in ids]
+    return [{name: held for name, held in it.items() if not name.startswith("dbgear_rehearsal")} for it in catalogs]
 
 
 @isolations
