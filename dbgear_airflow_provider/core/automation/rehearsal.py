@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engines import Server
-from ..errors import SettingsError, TenantNotFoundError
+from ..errors import DbgearError, SettingsError, TenantNotFoundError, TransientError
 from ..isolation import Place
 from ..migrations import MigrationSet, Names, ServerFacts, lint
 from ..registries import Filters
@@ -22,7 +22,7 @@ from .drift import DriftGroup, InstanceId
 from .fanout import fanout
 from .instance import Instance
 from .migrations import FleetMigration
-from .rehearsal_report import Rehearsal, RehearsalGroup, RehearsalReport
+from .rehearsal_report import Outcome, Rehearsal, RehearsalGroup, RehearsalReport
 from .rehearse import InstanceRehearsal
 from .results import OperationResult, OperationStatus
 
@@ -85,31 +85,30 @@ class FleetRehearsal:
             for item in drift.unread
             if item.member in pending
         ]
+        targets = [(self._engine.servers[target], some) for target, some in sorted(groups.items()) if some]
+        for server, _ in targets:
+            _refuse_too_few_sessions(server)
         async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(self._on_target(self._engine.servers[target], some, parallel_limit))
-                for target, some in sorted(groups.items())
-                if some
-            ]
+            running = [tasks.create_task(self._on_target(server, some, parallel_limit)) for server, some in targets]
         return RehearsalReport(rehearsals=[*(item for task in running for item in task.result()), *unread])
 
     async def _on_target(
         self, server: Server, groups: Sequence[RehearsalGroup], parallel_limit: int | None
     ) -> list[Rehearsal]:
-        if server.max_connections < _SESSIONS:
-            where, allowed = f"multi_tenant.targets.{server.name}.max_connections", f"{_SESSIONS} or more"
-            raise SettingsError("too few to rehearse", where=where, received=server.max_connections, allowed=allowed)
-        await server.drop_left_clones()
+        try:
+            await server.drop_left_clones()
+            tenant = await self._engine.registry.get_tenant(groups[0].first.tenant_id)
+            beyond = await _beyond(await self._work._set_of(server, tenant), server)
+        except DbgearError as error:
+            outcome: Outcome = "failed" if isinstance(error, TransientError) else "not rehearsed"
+            return [Rehearsal.of_error(group, outcome, error) for group in groups]
         by_name = {str(group.first): group for group in groups}
-        beyond: dict[str, str] = {}
         told: dict[str, Rehearsal] = {}
 
         async def work(name: str, attempt: int) -> Mapping[str, Any]:
             told[name] = await self._one(server, by_name[name], beyond, attempt)
             return {}
 
-        tenant = await self._engine.registry.get_tenant(groups[0].first.tenant_id)
-        beyond |= await _beyond(await self._work._set_of(server, tenant), server)
         limits = self._engine._limits(parallel_limit)
         limits = replace(limits, parallel=min(limits.parallel, server.max_connections // _SESSIONS))
         results = await fanout(list(by_name), work, operation=REHEARSE, limits=limits)
@@ -149,6 +148,12 @@ class FleetRehearsal:
             if instance.name == member.instance:
                 return instance
         raise TenantNotFoundError(f"tenant {member.tenant_id} has no instance {member.instance} any more")
+
+
+def _refuse_too_few_sessions(server: Server) -> None:
+    if server.max_connections < _SESSIONS:
+        where, allowed = f"multi_tenant.targets.{server.name}.max_connections", f"{_SESSIONS} or more"
+        raise SettingsError("too few to rehearse", where=where, received=server.max_connections, allowed=allowed)
 
 
 def _pending(planned: Sequence[OperationResult]) -> dict[InstanceId, _Pending]:

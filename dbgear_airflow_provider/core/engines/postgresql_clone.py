@@ -134,6 +134,8 @@ class _Script:
         if role:
             yield "RESET ROLE"  # DBGear's own tables are none of the role's
         yield from self._rows(own=True)
+        originals = ", ".join(literal(schema, self._dialect) for schema in self._schemas)
+        yield catalog.ONLY_READ.format(originals=originals)
 
     def _renamed(self, *queries: str, executes_texts: bool = True) -> Iterator[str]:
         for query in queries:
@@ -150,11 +152,20 @@ class _Script:
 
     def _rows(self, *, own: bool) -> Iterator[str]:
         """Yield what copies rows: of DBGear's own tables, or of the others."""
-        for schema, table, columns in self._found["columns"]:
-            if self._source.copies_rows(table) and (table in self._source.kept) is own and columns:
-                copy, listed = self._name(self._schemas[schema], table), ", ".join(map(self._name, columns))
-                select = f"SELECT {listed} FROM {self._name(schema, table)}{self._source.limit(table)}"  # noqa: S608 - quoted
-                yield f"INSERT INTO {copy} ({listed}) OVERRIDING SYSTEM VALUE {select}"
+        for schema, table, columns, own_types in self._found["columns"]:
+            if not self._source.copies_rows(table) or (table in self._source.kept) is not own:
+                continue
+            names = list(map(self._name, columns))
+            read = [
+                name if kind is None else self._cast(name, kind) for name, kind in zip(names, own_types, strict=True)
+            ]
+            select = f"SELECT {', '.join(read)} FROM {self._name(schema, table)}{self._source.limit(table)}"  # noqa: S608 - quoted
+            copy = self._name(self._schemas[schema], table)
+            yield f"INSERT INTO {copy} ({', '.join(names)}) OVERRIDING SYSTEM VALUE {select}"
+
+    def _cast(self, column: str, kind: str) -> str:
+        """Return a column as a value of the copy of a type of the instance's own."""
+        return f"{column}::text::{self._renaming.text(kind, executes_texts=False)}"
 
     def _orphans(self) -> Iterator[str]:
         """Yield what deletes rows whose parents were not copied, until there are none."""

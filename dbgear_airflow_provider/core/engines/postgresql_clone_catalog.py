@@ -30,11 +30,22 @@ BEGIN
   END LOOP;
 END
 $dbgear$"""
+# The last statement: an error where more was done to what is in the originals than to read it.
+ONLY_READ = """DO $dbgear$
+BEGIN
+  IF EXISTS (
+    SELECT FROM pg_catalog.pg_locks l
+      JOIN pg_catalog.pg_class c ON c.oid = l.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.mode <> 'AccessShareLock' AND n.nspname IN ({originals}))
+  THEN RAISE EXCEPTION 'the copying is not of reading alone';
+  END IF;
+END
+$dbgear$"""
 
 UNSUPPORTED = """
 SELECT 'foreign table ' || c.relname FROM relation c WHERE c.relkind = 'f'
 UNION ALL
-SELECT 'type ' || c.relname FROM relation c WHERE c.relkind = 'c'
+SELECT 'type ' || t.typname FROM type t JOIN pg_catalog.pg_class c ON c.oid = t.typrelid WHERE c.relkind = 'c'
 UNION ALL
 SELECT 'table ' || c.relname || ', which inherits'
   FROM relation c JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid WHERE c.relkind = 'r' AND NOT c.relispartition
@@ -90,6 +101,9 @@ SELECT format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', c.nspname, c.relname, k.
 QUERIES = {
     "names": """
 SELECT nspname::text, relname::text FROM relation
+UNION ALL SELECT c.nspname, x.relname
+            FROM relation c JOIN pg_catalog.pg_index i ON i.indrelid = c.oid
+            JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
 UNION ALL SELECT nspname, proname FROM routine
 UNION ALL SELECT nspname, typname FROM type
 """,
@@ -159,10 +173,14 @@ SELECT format('CREATE TABLE %I.%I PARTITION OF %I.%I %s%s', c.nspname, c.relname
  ORDER BY (SELECT count(*) FROM pg_catalog.pg_partition_ancestors(c.oid)), c.oid
 """,  # noqa: S608 - constants
     "columns": """
-SELECT c.nspname::text, c.relname::text, array(
-       SELECT a.attname::text FROM pg_catalog.pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum)
-  FROM relation c WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY c.oid
+SELECT c.nspname::text, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
+       array_agg(CASE WHEN own.oid IS NOT NULL THEN pg_catalog.format_type(a.atttypid, a.atttypmod) END
+                 ORDER BY a.attnum)
+  FROM relation c
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+  LEFT JOIN type own ON own.oid IN (t.oid, t.typelem)
+ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition GROUP BY c.oid, c.nspname, c.relname ORDER BY c.oid
 """,
     "keys": _CONSTRAINT.format(kinds="'p', 'u', 'x', 'c'"),
     "foreign keys": _CONSTRAINT.format(kinds="'f'"),

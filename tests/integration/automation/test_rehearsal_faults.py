@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 
 from dbgear_airflow_provider.core.engines import mysql_clone, postgresql_clone
-from dbgear_airflow_provider.core.errors import SettingsError, StatementError, TenantsRetryableError
+from dbgear_airflow_provider.core.errors import (
+    ServerUnavailableError,
+    SettingsError,
+    StatementError,
+    TenantsRetryableError,
+)
 from tests.integration.automation.logins import Login
 from tests.integration.automation.migrating import INDEX, ISOLATIONS, NOTES, PLAN, Scripts, failures
 from tests.integration.automation.test_provision_mysql import REPOSITORY, until
@@ -330,6 +335,21 @@ async def test_one_connection_is_too_few(scripts: Scripts, monkeypatch: pytest.M
     scripts.write("1_notes.sql", NOTES)
     target = scripts.fleet.target
     monkeypatch.setattr(scripts.fleet, "target", lambda: target(max_connections=1))
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(SettingsError, match=r"targets\.main\.max_connections"):
         await rehearse(scripts)
-    assert isinstance(caught.value.exceptions[0], SettingsError)
+
+
+async def test_a_server_that_cannot_be_swept_fails_its_groups_for_a_retry(
+    scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scripts.provisioned(2)
+    scripts.write("1_notes.sql", NOTES)
+
+    async def away(_: Any) -> None:
+        raise ServerUnavailableError("target main: away")
+
+    monkeypatch.setattr(type(scripts.fleet.target()), "drop_left_clones", away)
+    report = await rehearse(scripts)
+    assert outcomes(report) == [("T0001/main", 2, "failed")]
+    with pytest.raises(TenantsRetryableError, match="away"):
+        report.refuse_failed()
