@@ -76,6 +76,13 @@ with DAG(
             title="Dry run",
             description="Connect and read, report stages and exact statements, change nothing.",
         ),
+        "rehearse": Param(
+            False,
+            type="boolean",
+            title="Rehearse",
+            description="First run the scripts on clones, one for each group of tenants that are alike. A failure "
+            "there stops the rollout.",
+        ),
         "approval": Param(
             "stages",
             type="string",
@@ -146,6 +153,7 @@ with DAG(
         action="{{ params.action }}",
         rollout="{{ params.rollout }}",
         is_dry_run="{{ params.dry_run }}",
+        rehearse="{{ params.rehearse }}",
         **RETRIES,
     )
     summary = DbgearRolloutReportOperator(task_id="summarize", plan_task_id="plan", trigger_rule="all_done", **RETRIES)

@@ -139,12 +139,12 @@ def as_list(value: Sequence[str] | str, field: str) -> list[str]:
     return list(value)
 
 
-def as_int(value: int | str, field: str) -> int:
-    """Return a template field that stands for a positive number."""
+def as_int(value: int | str, field: str, *, minimum: int = 1) -> int:
+    """Return a template field that stands for a number."""
     try:
         number = int(value)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise InvalidInputError("not a number", where=field, received=value, allowed="1 or more")
+        number = minimum - 1
+    if number < minimum:
+        raise InvalidInputError("not a number", where=field, received=value, allowed=f"{minimum} or more")
     return number

@@ -14,12 +14,13 @@ from ..core.automation import (
     RolloutRequest,
     failure_text,
     plan_rollout,
+    rehearse_rollout,
 )
 from ..core.automation.rollout_plan import Approval
 from ..core.errors import InvalidInputError, SettingsError, TenantsFailedError
 from ..core.fleet import RolloutRecord, RolloutStore
 from ..hooks.project import Fleet, open_fleet
-from .base import as_bool, run_folder, run_key, write_json
+from .base import as_bool, as_int, run_folder, run_key, write_json
 from .base_rollout import DbgearRolloutTaskOperator, targets_of
 
 _ACTIONS = ("deploy", "resume", "retry", "undo")
@@ -40,7 +41,9 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
     `stages`, as they say, `always` or `never`. action: `deploy`; of the rollout `rollout`, which goes on with its own
     query, scripts and version: `resume` with what was not begun, `retry` what failed as well, `undo` what it has
     changed. Where the task is cleared, `deploy` is `retry`. is_dry_run is True by default: it connects and reads, and
-    fails where a tenant is going to fail.
+    fails where a tenant is going to fail. rehearse: run what is pending on clones first, of one instance for each group
+    that is alike, with rehearsal_rows rows of each table; a script that fails there fails the task, before anything is
+    changed, and `plan.json` has it.
 
     stage_groups: ids of the groups of tasks of the stages, in their order. undo_group: that of the undoing.
     """
@@ -58,6 +61,8 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
         "action",
         "rollout",
         "is_dry_run",
+        "rehearse",
+        "rehearsal_rows",
     )
 
     def __init__(
@@ -74,6 +79,8 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
         action: str = "deploy",
         rollout: str | None = None,
         is_dry_run: bool | str = True,
+        rehearse: bool | str = False,
+        rehearsal_rows: int | str = 1000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,6 +95,8 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
         self.action = action
         self.rollout = rollout
         self.is_dry_run = is_dry_run
+        self.rehearse = rehearse
+        self.rehearsal_rows = rehearsal_rows
 
     async def work(self, context: Context) -> None:
         """Plan, begin, and skip what is not needed."""
@@ -97,6 +106,8 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
         if (self.action == "deploy") is bool(self.rollout):
             allowed = "the id of a rollout, for resume, retry and undo"
             raise InvalidInputError("not with this action", where="rollout", received=self.rollout, allowed=allowed)
+        if self.action == "undo" and as_bool(self.rehearse, "rehearse"):
+            raise InvalidInputError("not with this action", where="rehearse", received=True, allowed="not for undo")
         rollout_id = self.rollout or run_key(context)
         async with open_fleet(self.project_file, fleet_conn_id=self.fleet_conn_id) as fleet:
             if self.action == "undo":
@@ -122,7 +133,8 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
         for error in await fleet.registry.rejected_records():
             self.log.warning("left out: %s", error)
         await fleet.connect(targets_of(tenants, fleet.settings))
-        plan = await plan_rollout(fleet.automation(), rollout_id, tenants, request)
+        engine = fleet.automation()
+        plan = await plan_rollout(engine, rollout_id, tenants, request)
         path = run_folder(context) / "plan.json"
         await write_json(path, plan.document())
         self.log.info("%s\nplan: %s", plan.text(), path)
@@ -135,11 +147,20 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
                 allowed=f"up to {len(self.stage_groups)}, as the project file has",
             )
         plan.refuse_findings()
+        if as_bool(self.rehearse, "rehearse"):
+            plan = await rehearse_rollout(engine, plan, rows=as_int(self.rehearsal_rows, "rehearsal_rows", minimum=0))
+            await write_json(path, plan.document())
+            self._refuse_failed_rehearsal(plan)
         if dry_run:
             _refuse_failing(plan)
         else:
             await self._write(store, plan, there)
         return {"version": plan.version, "tenants": len(tenants), "stages": stages, "report": str(path)}
+
+    def _refuse_failed_rehearsal(self, plan: RolloutPlan) -> None:
+        if plan.rehearsal is not None:
+            self.log.info("rehearsal\n%s", plan.rehearsal.text())
+            plan.rehearsal.refuse_failed()
 
     def _request(self, fleet: Fleet) -> RolloutRequest:
         migrations = self.migrations or fleet.settings.rollout.migrations

@@ -2,9 +2,10 @@
 
 from .drift import DriftReport
 from .engine import TenantAutomationEngine
+from .rehearsal_report import RehearsalReport
 from .report import RunReport, build_report
 from .results import OperationResult, OperationStatus, failure_text, raise_for_failures
-from .rollout_plan import RolloutPlan, RolloutRequest, plan_rollout
+from .rollout_plan import RolloutPlan, RolloutRequest, plan_rollout, rehearse_rollout
 from .rollout_stage import RolloutWork
 from .rollout_text import estimate_text, rollout_markdown, rollout_table
 from .selection import Selection, cut_batches, select_tenants
@@ -16,6 +17,7 @@ __all__ = [
     "DriftReport",
     "OperationResult",
     "OperationStatus",
+    "RehearsalReport",
     "RolloutPlan",
     "RolloutRequest",
     "RolloutWork",
@@ -32,6 +34,7 @@ __all__ = [
     "plan_rollout",
     "plan_sync",
     "raise_for_failures",
+    "rehearse_rollout",
     "rollout_markdown",
     "rollout_table",
     "select_tenants",

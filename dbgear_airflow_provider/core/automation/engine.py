@@ -45,6 +45,8 @@ from .migrations import FleetMigration, baseline_tenants
 from .plan import Plan, apply_plan, plan_instance, refuse_plan
 from .provision import ROWS, provision_instance
 from .reference import References
+from .rehearsal import FleetRehearsal
+from .rehearsal_report import RehearsalReport
 from .results import OperationResult
 from .roles import TenantRoles, tenant_roles
 from .rotation import ROTATE, rotate_credentials
@@ -303,6 +305,26 @@ class TenantAutomationEngine:
         """Undo the applied scripts that are newer than a version, the newest first, in the tenants that match."""
         work = FleetMigration(self, migrations, instances=instances, dry_run=dry_run, parallel_limit=parallel_limit)
         return await work.undo(tenant_filters, to=to)
+
+    async def rehearse_migrations(
+        self,
+        tenant_filters: Filters,
+        migrations: Path | str,
+        to: str | None = None,
+        *,
+        rows: int = 1000,
+        out_of_order: bool = False,
+        planned: Sequence[OperationResult] | None = None,
+        parallel_limit: int | None = None,
+    ) -> RehearsalReport:
+        """Run what is pending in the tenants that match on clones: of one instance for each group that is alike.
+
+        The clones are beside the instances, on their servers, and dropped at the end; no tenant is changed. rows: of
+        each table, copied on the server; 0: none. planned: results of a dry run of `bulk_migrate_tenants` with the same
+        arguments and `verify`, which spares another one. Safe to repeat: drops first what killed rehearsals have left.
+        """
+        work = FleetRehearsal(self, migrations, to=to, out_of_order=out_of_order, rows=rows)
+        return await work.rehearse(tenant_filters, planned, parallel_limit)
 
     async def bulk_baseline_tenants(
         self,

@@ -17,6 +17,7 @@ from ..settings import RolloutSettings, check_section
 from ..tenants import TenantInfo
 from .engine import TenantAutomationEngine
 from .migrations import FleetMigration
+from .rehearsal_report import RehearsalReport
 from .results import OperationResult, OperationStatus
 from .tables import text_table
 
@@ -65,6 +66,7 @@ class RolloutPlan:
 
     version: which all are brought to; None: nobody was selected. scripts: those that a tenant needs. findings: of lint,
     about those. results: of the dry run, one for each tenant. versions: {(tenant_id, instance): what it has now}.
+    rehearsal: None where there was none.
     """
 
     rollout_id: str
@@ -75,6 +77,7 @@ class RolloutPlan:
     findings: Sequence[Finding]
     results: Sequence[OperationResult]
     versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    rehearsal: RehearsalReport | None = None
 
     def refuse_findings(self) -> None:
         """Raise MigrationError where lint has found an error that no script overrides."""
@@ -101,6 +104,7 @@ class RolloutPlan:
                 for stage, (tenants, instances) in zip(self.cut.stages, self._sizes(), strict=True)
             ],
             "left_out": [vars(item) for item in self.cut.left_out],
+            "rehearsal": self.rehearsal.details() if self.rehearsal else None,
             "tenants": [self._tenant(result) for result in self.results],
         }
 
@@ -221,6 +225,23 @@ async def plan_rollout(
             for name, item in (result.details or {})["instances"].items()
         },
     )
+
+
+async def rehearse_rollout(engine: TenantAutomationEngine, plan: RolloutPlan, *, rows: int) -> RolloutPlan:
+    """Return the plan with what became of its scripts on clones of its tenants. engine: that of the plan.
+
+    rows: of each table, copied into a clone. Whether a failure is one of the rollout is the caller's to say.
+    """
+    members = {tenant_id for tenant_id, _ in plan.cut.members}
+    report = await engine.rehearse_migrations(
+        {"tenant_id": sorted(members)},
+        plan.request.migrations,
+        plan.request.to,
+        rows=rows,
+        out_of_order=plan.request.out_of_order,
+        planned=[result for result in plan.results if result.tenant_id in members],
+    )
+    return replace(plan, rehearsal=report)
 
 
 async def _scripts(

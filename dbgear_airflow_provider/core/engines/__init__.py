@@ -1,11 +1,13 @@
 """Engines: everything that differs between database servers."""
 
 from .base import ExpectedLedger, Grant, GrantedOn, OtherSession, Scope, Server, ServerAddress, Session, Timeouts
+from .cloning import CloneSource
 from .mysql import MySQLServer
 from .postgresql import PostgresServer
 from .roles import RoleRequest, RoleScript, RoleState
 
 __all__ = [
+    "CloneSource",
     "ExpectedLedger",
     "Grant",
     "GrantedOn",

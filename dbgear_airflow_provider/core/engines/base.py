@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sqlalchemy.engine import Dialect
 
@@ -19,6 +19,9 @@ from ..errors import SettingsError
 from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot
 from ..tenants.naming import SHORTEST_LIMIT, NameLimit
 from .roles import RoleRequest, RoleScript, RoleState
+
+if TYPE_CHECKING:
+    from .cloning import CloneSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +270,8 @@ class Server(ABC):
     all. schemas_are_databases: whether the server knows but one of the two, so that every schema is reached from every
     session. name_limit: of names. folds_names: whether the catalog has names in lower case only; known by `ready`.
     dialect: for the compilers; of the server's very version after `ready`. role_limit: of names of roles. marks_roles:
-    whether a role says itself whose it is; otherwise the tenant's ledger does. ending_needs: what we need to end
+    whether a role says itself whose it is; otherwise the tenant's ledger does. keeps_grants: whether grants outlive
+    what they are on. ending_needs: what we need to end
     sessions of others, in words; ending_refused: the code of its error where we have it not.
 
     shared_schema: in which tenants of the strategy `table` live; None: there is none.
@@ -279,6 +283,7 @@ class Server(ABC):
     name_limit: ClassVar[NameLimit] = SHORTEST_LIMIT
     role_limit: ClassVar[NameLimit] = SHORTEST_LIMIT
     marks_roles: ClassVar[bool] = True
+    keeps_grants: ClassVar[bool] = False
     ending_needs: ClassVar[str] = ""
     ending_refused: ClassVar[str | int]
     folds_names: bool = False
@@ -359,6 +364,18 @@ class Server(ABC):
     @abstractmethod
     def password_statement(self, login: str, password: str | None) -> str:
         """Return the SQL that gives an existing login another password; None shows `***` for it."""
+
+    @abstractmethod
+    def clone(self, source: CloneSource) -> AbstractAsyncContextManager[list[Namespace]]:
+        """Copy what an instance holds, for other sessions to work on, and give where; the copies are gone at the end.
+
+        The originals may be read and written meanwhile. Needs a session for as long, besides those that work on it.
+        Raises UnsupportedError for what cannot be copied.
+        """
+
+    @abstractmethod
+    async def drop_left_clones(self) -> None:
+        """Drop the clones that killed workers have left; those in use stay."""
 
     @abstractmethod
     async def aclose(self) -> None:

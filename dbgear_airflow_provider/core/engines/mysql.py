@@ -21,8 +21,9 @@ from ..errors import LockTimeoutError, StatementError, UnsupportedError
 from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot, ledger_name
 from ..schema.ddl import Secret
 from ..tenants.naming import NameLimit
-from . import mysql_catalog, mysql_describe, mysql_roles, mysql_scratch
+from . import mysql_catalog, mysql_clone, mysql_describe, mysql_roles, mysql_scratch
 from .base import ServerAddress, Timeouts
+from .cloning import CloneSource
 from .describing import snapshots
 from .mysql_access import AccessServer, AccessSession
 from .mysql_variant import Variant, dialect
@@ -53,6 +54,11 @@ class MySQLSession(AccessSession):
         self._server = server
         self._quote = server.quoted
         self._reads_only = False
+
+    @property
+    def node(self) -> str:
+        """Which server it is of those behind one address."""
+        return self._wire.variant.node
 
     @override
     @asynccontextmanager
@@ -252,6 +258,7 @@ class MySQLServer(AccessServer):
     # https://dev.mysql.com/doc/refman/8.0/en/user-names.html; MariaDB takes 80
     role_limit = NameLimit(32, in_bytes=False)
     marks_roles = False
+    keeps_grants = True
     dialect = dialect(False, ())
 
     def __init__(
@@ -355,6 +362,14 @@ class MySQLServer(AccessServer):
     @override
     def password_statement(self, login: str, password: str | None) -> str:
         return mysql_roles.password_statement(self.quoted(login), password, takes_hash=self._takes_hash)
+
+    @override
+    def clone(self, source: CloneSource) -> AbstractAsyncContextManager[list[Namespace]]:
+        return mysql_clone.cloned(self, source)
+
+    @override
+    async def drop_left_clones(self) -> None:
+        await mysql_clone.drop_left(self)
 
     @property
     def _takes_hash(self) -> bool:

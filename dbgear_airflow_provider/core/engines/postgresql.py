@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from textwrap import shorten
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -29,8 +29,9 @@ from ..errors import (
 )
 from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot, ledger_name
 from ..schema.ddl import executed, literal
-from . import postgresql_catalog, postgresql_describe, postgresql_grants, postgresql_roles
+from . import postgresql_catalog, postgresql_clone, postgresql_describe, postgresql_grants, postgresql_roles
 from .base import ExpectedLedger, Grant, OtherSession, Scope, Server, ServerAddress, Session, Timeouts
+from .cloning import CloneSource
 from .describing import snapshots
 from .roles import RoleRequest, RoleScript, RoleState
 
@@ -403,6 +404,14 @@ class PostgresServer(Server):
     @override
     def is_done_already(self, statement: str, code: str | int) -> bool:
         return code in _IS_THERE or (code in _IS_GONE and _DROPS.search(statement) is not None)
+
+    @override
+    def clone(self, source: CloneSource) -> AbstractAsyncContextManager[list[Namespace]]:
+        return postgresql_clone.cloned(self, source)
+
+    @override
+    async def drop_left_clones(self) -> None:
+        await postgresql_clone.drop_left(self)
 
     @asynccontextmanager
     async def _administration(self) -> AsyncIterator[Any]:

@@ -176,12 +176,18 @@ _TEXT = re.compile(r"(E?)'((?:[^']|'')*)'(::.+)?", re.DOTALL)
 
 def queries(groups: Sequence[Sequence[Namespace]]) -> Iterator[tuple[str, list[Any]]]:
     """Yield the queries for what the namespaces hold, each with its values: one for each way of isolation in them."""
+    for head, values in scopes(groups):
+        yield head + _OBJECTS, values
+
+
+def scopes(groups: Sequence[Sequence[Namespace]]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield what queries for `relation`, `routine` and `type` of the namespaces begin with, and its values."""
     whole = sorted({item.schema for group in groups for item in group if not item.prefix})
     shared = [item for group in groups for item in group if item.prefix]
     if whole:
-        yield _OF_SCHEMAS + _OBJECTS, [whole]
+        yield _OF_SCHEMAS, [whole]
     if shared:
-        yield _OF_PREFIXES + _OBJECTS, list(map(list, zip(*ranges(shared), strict=True)))
+        yield _OF_PREFIXES, list(map(list, zip(*ranges(shared), strict=True)))
 
 
 def found(rows: Iterable[Sequence[Any]]) -> Iterator[Found]:
