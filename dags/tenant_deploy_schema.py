@@ -59,14 +59,14 @@ with DAG(
             examples=["status = 'active'", "tier IN ('premium', 'enterprise')", "tenant_id = 'T0001'"],
         ),
         "migration": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],  # the form takes no empty text
             title="Scripts",
             description="A folder of migration scripts, or one, on every worker. Empty: the project's folder.",
         ),
         "to_version": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Up to version",
             description="Empty: the newest that there is now.",
         ),
@@ -89,8 +89,8 @@ with DAG(
             description="Whether somebody has to approve, on the page of required actions, what follows a stage.",
         ),
         "stages": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             format="multiline",
             title="Other stages",
             description_md="JSON, instead of the stages of the project file, no more than those: "
@@ -124,8 +124,8 @@ with DAG(
             section="A rollout that is there",
         ),
         "rollout": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Rollout",
             description="Id of the rollout to go on with or to undo, as its report has it. It keeps its own query, "
             "scripts, version and stages.",
@@ -138,13 +138,13 @@ with DAG(
         stage_groups=STAGES,
         undo_group="undo",
         query="{{ params.query }}",
-        migrations="{{ params.migration }}",
-        to_version="{{ params.to_version }}",
-        stages="{{ params.stages }}",
+        migrations="{{ params.migration or '' }}",
+        to_version="{{ params.to_version or '' }}",
+        stages="{{ params.stages or '' }}",
         out_of_order="{{ params.out_of_order }}",
         approval="{{ params.approval }}",
         action="{{ params.action }}",
-        rollout="{{ params.rollout }}",
+        rollout="{{ params.rollout or '' }}",
         is_dry_run="{{ params.dry_run }}",
         **RETRIES,
     )
