@@ -93,8 +93,8 @@ with DAG(
             type=["null", "string"],
             format="multiline",
             title="Other stages",
-            description_md="JSON, instead of the stages of the project file, no more than those: "
-            '`[{"name": "canary", "count": 1, "per": "tier"}, {"name": "rest"}]`',
+            description_md="JSON, instead of the stages of the project file, no more than those:\n\n"
+            '`[{"name": "canary", "count": 1}, {"name": "rest"}]`',
         ),
         "out_of_order": Param(
             False,
@@ -121,7 +121,7 @@ with DAG(
                 "undo": "undo what a rollout has changed",
             },
             title="What to do",
-            section="A rollout that is there",
+            section="An existing rollout",
         ),
         "rollout": Param(
             None,
@@ -129,7 +129,7 @@ with DAG(
             title="Rollout",
             description="Id of the rollout to go on with or to undo, as its report has it. It keeps its own query, "
             "scripts, version and stages.",
-            section="A rollout that is there",
+            section="An existing rollout",
         ),
     },
 ) as dag:
@@ -162,7 +162,7 @@ with DAG(
                 trigger_rule="all_done",
                 **RETRIES,
             )
-            approval = DbgearRolloutApprovalOperator(task_id="approval", rollout=ROLLOUT, stage=index)
+            approval = DbgearRolloutApprovalOperator(task_id="approval", rollout=ROLLOUT, stage=index, **RETRIES)
             for target in SETTINGS.targets:
                 with TaskGroup(target):
                     batches = DbgearRolloutBatchesOperator(
@@ -181,7 +181,7 @@ with DAG(
                     [batches, migrated] >> gate
             gate >> approval
         before = [gate, approval]
-    before >> summary
+        before >> summary  # of each stage: the last ones may be skipped at once
 
     with TaskGroup("undo"):
         for target in SETTINGS.targets:

@@ -14,6 +14,7 @@ from ..fleet import FleetStore, MemberStatus, Recorder, RolloutMember, RolloutRe
 from ..isolation import Place, place
 from ..migrations import LedgerState, version_order
 from ..rollout import ErrorBudget, Stage, Verdict, check_gate, held_back, is_open, windows_of
+from ..rollout.report import counted
 from ..schema import Namespace
 from ..settings import RolloutSettings
 from .engine import TenantAutomationEngine
@@ -196,7 +197,7 @@ class RolloutWork:
                 if result.status is OperationStatus.ERROR:
                     sick[result.tenant_id] = result.error or ""
                 elif left := (result.details or {})["changed"]:
-                    sick[result.tenant_id] = f"{left} scripts are not applied any more"
+                    sick[result.tenant_id] = f"{counted(left, 'script')} not applied any more"
         return sick
 
     @property
