@@ -59,14 +59,14 @@ with DAG(
             examples=["status = 'active'", "tier IN ('premium', 'enterprise')", "tenant_id = 'T0001'"],
         ),
         "migration": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],  # the form takes no empty text
             title="Scripts",
             description="A folder of migration scripts, or one, on every worker. Empty: the project's folder.",
         ),
         "to_version": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Up to version",
             description="Empty: the newest that there is now.",
         ),
@@ -96,12 +96,12 @@ with DAG(
             description="Whether somebody has to approve, on the page of required actions, what follows a stage.",
         ),
         "stages": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             format="multiline",
             title="Other stages",
-            description_md="JSON, instead of the stages of the project file, no more than those: "
-            '`[{"name": "canary", "count": 1, "per": "tier"}, {"name": "rest"}]`',
+            description_md="JSON, instead of the stages of the project file, no more than those:\n\n"
+            '`[{"name": "canary", "count": 1}, {"name": "rest"}]`',
         ),
         "out_of_order": Param(
             False,
@@ -128,15 +128,15 @@ with DAG(
                 "undo": "undo what a rollout has changed",
             },
             title="What to do",
-            section="A rollout that is there",
+            section="An existing rollout",
         ),
         "rollout": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Rollout",
             description="Id of the rollout to go on with or to undo, as its report has it. It keeps its own query, "
             "scripts, version and stages.",
-            section="A rollout that is there",
+            section="An existing rollout",
         ),
     },
 ) as dag:
@@ -145,13 +145,13 @@ with DAG(
         stage_groups=STAGES,
         undo_group="undo",
         query="{{ params.query }}",
-        migrations="{{ params.migration }}",
-        to_version="{{ params.to_version }}",
-        stages="{{ params.stages }}",
+        migrations="{{ params.migration or '' }}",
+        to_version="{{ params.to_version or '' }}",
+        stages="{{ params.stages or '' }}",
         out_of_order="{{ params.out_of_order }}",
         approval="{{ params.approval }}",
         action="{{ params.action }}",
-        rollout="{{ params.rollout }}",
+        rollout="{{ params.rollout or '' }}",
         is_dry_run="{{ params.dry_run }}",
         rehearse="{{ params.rehearse }}",
         **RETRIES,
@@ -170,7 +170,7 @@ with DAG(
                 trigger_rule="all_done",
                 **RETRIES,
             )
-            approval = DbgearRolloutApprovalOperator(task_id="approval", rollout=ROLLOUT, stage=index)
+            approval = DbgearRolloutApprovalOperator(task_id="approval", rollout=ROLLOUT, stage=index, **RETRIES)
             for target in SETTINGS.targets:
                 with TaskGroup(target):
                     batches = DbgearRolloutBatchesOperator(
@@ -189,7 +189,7 @@ with DAG(
                     [batches, migrated] >> gate
             gate >> approval
         before = [gate, approval]
-    before >> summary
+        before >> summary  # of each stage: the last ones may be skipped at once
 
     with TaskGroup("undo"):
         for target in SETTINGS.targets:

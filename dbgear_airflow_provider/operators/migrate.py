@@ -68,6 +68,12 @@ class DbgearMigrateOperator(DbgearBatchOperator, DbgearRolloutTaskOperator):
         ours = [member for member in every if member.stage == self.stage and member.tenant_id in tenant_ids]
         return _outcome(ours, len(tenant_ids))
 
+    def _tell(self, result: OperationResult) -> None:
+        if (result.details or {}).get("error_kind") == RolloutStoppedError.__name__:
+            self.log.info("tenant %s was not begun: %s", result.tenant_id, result.error)
+        else:
+            super()._tell(result)
+
     def _tell_success(self, result: OperationResult, details: Mapping[str, Any]) -> None:
         for name, item in details["instances"].items():
             done = f"applied {', '.join(item['versions'])}" if item["versions"] else "nothing to apply"

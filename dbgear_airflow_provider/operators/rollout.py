@@ -118,7 +118,6 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
                 needed = [] if dry_run else list(self.stage_groups[: summary["stages"]])
         told = {"action": self.action, "rollout": None if dry_run else rollout_id, **summary}
         context["ti"].xcom_push("summary", told)
-        self.log.info("%s", told)
         groups = context["dag"].task_group_dict
         unneeded = [group for group in (*self.stage_groups, self.undo_group) if group not in needed]
         self.skip(context["ti"], [task for group in unneeded for task in groups[group].iter_tasks()])

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ..errors import DbgearError, MigrationError, SettingsError
 from ..migrations import Finding, Migration, MigrationSet, ServerFacts, lint
 from ..rollout import Cut, cut
+from ..rollout.report import counted
 from ..settings import RolloutSettings, check_section
 from ..tenants import TenantInfo
 from .engine import TenantAutomationEngine
@@ -126,7 +127,7 @@ class RolloutPlan:
         lines = [f"rollout {self.rollout_id} to version {self.version}: {self.request.query}"]
         for item in self.scripts_told():
             undoable = "" if item["undoable"] else "; cannot be undone"
-            lines.append(f"script {item['file']}: {item['statements']} statements{undoable}")
+            lines.append(f"script {item['file']}: {counted(item['statements'], 'statement')}{undoable}")
         lines += [
             f"lint: {item.severity}: {item.file}, line {item.line}: {item.rule}: {item.reason or item.text}"
             for item in self.findings
@@ -137,7 +138,7 @@ class RolloutPlan:
         ]
         lines.append(text_table(("stage", "tenants", "instances", "approval", "soak s"), rows))
         reasons = Counter(item.reason for item in self.cut.left_out)
-        lines += [f"left out, {reason}: {count} instances" for reason, count in reasons.most_common()]
+        lines += [f"left out, {reason}: {counted(count, 'instance')}" for reason, count in reasons.most_common()]
         failing = [result for result in self.results if result.status is OperationStatus.ERROR]
         lines += [f"tenant {result.tenant_id} is going to fail: {result.error}" for result in failing]
         return "\n".join(lines)

@@ -14,6 +14,7 @@ from ..fleet import FleetStore, MemberStatus, Recorder, RolloutMember, RolloutRe
 from ..isolation import Place, place
 from ..migrations import LedgerState, version_order
 from ..rollout import ErrorBudget, Stage, Verdict, check_gate, held_back, is_open, windows_of
+from ..rollout.report import counted
 from ..schema import Namespace
 from ..settings import RolloutSettings
 from .engine import TenantAutomationEngine
@@ -160,10 +161,9 @@ class RolloutWork:
     async def judge(self, stage: int, members: Sequence[RolloutMember]) -> Verdict:
         """Return whether the rollout goes on after a stage whose tasks have ended. members: of the whole rollout.
 
-        What was changed is healthy where it can be read and has all of it. After the last stage nobody is asked.
+        What was changed is healthy where it can be read and has all of it.
         """
         stages = [Stage.of(details) for details in self.record.stages]
-        stages[-1] = replace(stages[-1], approval=False)
 
         async def health(tenant_ids: Sequence[str]) -> Mapping[str, str]:
             those = [member for member in members if member.stage == stage and member.tenant_id in set(tenant_ids)]
@@ -197,7 +197,7 @@ class RolloutWork:
                 if result.status is OperationStatus.ERROR:
                     sick[result.tenant_id] = result.error or ""
                 elif left := (result.details or {})["changed"]:
-                    sick[result.tenant_id] = f"{left} scripts are not applied any more"
+                    sick[result.tenant_id] = f"{counted(left, 'script')} not applied any more"
         return sick
 
     @property

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..rollout import Estimate, RolloutReport, StageReport, TenantGroup
-from ..rollout.report import span_text
+from ..rollout.report import counted, span_text
 from .results import NAMED
 from .tables import text_table
 
-_HEADER = ("stage", "tenants", "changed", "unchanged", "failed", "pending", "undone", "may fail", "longest")
+_STATUSES = ("changed", "unchanged", "failed", "pending", "undone")
+_HEADER = ("stage", "tenants", "instances", *_STATUSES, "may fail", "longest")
 
 
 def rollout_table(report: RolloutReport) -> str:
@@ -29,20 +30,21 @@ def rollout_markdown(report: RolloutReport, stage: int, scripts: Sequence[Mappin
     this, following = report.stages[stage], report.stages[stage + 1 :]
     tenants = sum(item.tenants for item in following)
     lines = [
-        f"**{this.stage.name}** is done. To come: {tenants} tenants in {_counted(len(following), 'stage')}. "
+        f"**{this.stage.name}** is done. To come: {counted(tenants, 'tenant')} in {counted(len(following), 'stage')}. "
         f"{estimate_text(report.estimate).capitalize()}.",
         "",
         f"Rollout `{report.record.id}` to version **{report.record.version}**, for `{report.record.query}`:",
         "",
     ]
     for item in scripts:
-        undoable = "can be undone" if item["undoable"] else "**cannot be undone**"
-        lines.append(f"- `{item['file']}`: {_counted(item['statements'], 'statement')}, {undoable}")
+        told = "can be undone" if item["undoable"] else "**cannot be undone**"
+        lines.append(f"- `{item['file']}`: {counted(item['statements'], 'statement')}, {told}")
     lines += ["", f"| {' | '.join(_HEADER)} |", f"|{' --- |' * len(_HEADER)}"]
     lines += [f"| {' | '.join(map(_escaped, _row(item)))} |" for item in report.stages]
     if report.failures:
         lines += ["", "Failed so far:", "", *(f"- {_escaped(_group(group))}" for group in report.failures)]
-    lines += ["", "Reject stops the rollout; what is done can be undone."]
+    undoable = all(item["undoable"] for item in scripts)
+    lines += ["", "Reject stops the rollout" + ("; what is done can be undone." if undoable else ".")]
     return "\n".join(lines)
 
 
@@ -50,7 +52,7 @@ def estimate_text(estimate: Estimate) -> str:
     """Return the time left in words."""
     if not estimate.left:
         return "nothing is left"
-    told = f"{_counted(estimate.left, 'instance')} left"
+    told = f"{counted(estimate.left, 'instance')} left"
     if estimate.left_s is None:
         return told
     bounds = f"at least {span_text(estimate.low_s)}"
@@ -60,18 +62,15 @@ def estimate_text(estimate: Estimate) -> str:
 
 
 def _row(stage: StageReport) -> tuple[str, ...]:
-    counts = [str(stage.counts[name]) for name in ("changed", "unchanged", "failed", "pending", "undone")]
-    return stage.stage.name, str(stage.tenants), *counts, str(stage.allowed), span_text(stage.longest_s)
+    counts = [str(stage.counts[name]) for name in _STATUSES]
+    instances = str(sum(stage.counts.values()))
+    return stage.stage.name, str(stage.tenants), instances, *counts, str(stage.allowed), span_text(stage.longest_s)
 
 
 def _group(group: TenantGroup) -> str:
     named = ", ".join(group.tenant_ids[:NAMED])
     more = f" and {len(group.tenant_ids) - NAMED} more" if len(group.tenant_ids) > NAMED else ""
     return f"failed, {group.kind}: {named}{more}; {' '.join(group.example.split())}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _escaped(text: str) -> str:

@@ -75,7 +75,8 @@ def verdict(
     if ended is not None and ended + timedelta(seconds=stage.soak_s) > now:
         until = (ended + timedelta(seconds=stage.soak_s)).astimezone(UTC)
         return Verdict(action="wait", until=until, reasons=[f"{stage.name} soaks until {until:%Y-%m-%d %H:%M:%S} UTC"])
-    if stage.approval and of_stage and not any(approval["stage"] == index for approval in approvals):
+    follows = any(item.status == "pending" and item.stage is not None and item.stage > index for item in members)
+    if stage.approval and of_stage and follows and not any(approval["stage"] == index for approval in approvals):
         return Verdict(action="ask", reasons=[f"a person has to approve what follows {stage.name}"])
     return Verdict(action="go", reasons=_held_texts(of_stage, held))
 

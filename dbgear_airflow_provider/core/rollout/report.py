@@ -197,6 +197,11 @@ def span_text(seconds: float | None) -> str:
     return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things as people read it: `1 stage`, `2 stages`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @lru_cache(maxsize=1)
 def _template() -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
@@ -205,5 +210,5 @@ def _template() -> Template:
     )
     environment.filters["span"] = span_text
     environment.filters["moment"] = lambda moment: f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "-"
-    environment.filters["counted"] = lambda number, noun: f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    environment.filters["counted"] = counted
     return environment.get_template("report.html.j2")

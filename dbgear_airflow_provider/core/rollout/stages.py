@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any, Literal
@@ -137,6 +137,7 @@ def cut(
             name = f"{wanted.name} ({_names(parts[rank])})" if len(parts) > 1 else wanted.name
             members.update(dict.fromkeys(parts[rank], len(stages)))
             stages.append(_stage(wanted, name, is_first=index == 0))
+    stages[-1] = replace(stages[-1], approval=False)  # nothing follows it
     for tenant in going:
         left = [name for name in tenant.instances if (tenant.tenant_id, name) not in members]
         for name in left:

@@ -252,20 +252,27 @@ def test_every_column_of_the_fleet_store_is_told(table: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["list_tenants", "render", "provision", "summarize", "drift", "plan", "sync", "synced_tenants"]
+    "module",
+    [
+        *("list_tenants", "render", "provision", "summarize", "drift", "plan", "sync", "synced_tenants"),
+        *("rollout", "rollout_batches", "migrate", "rollout_gate", "rollout_approval", "rollout_report", "rollback"),
+    ],
 )
 def test_every_parameter_of_the_operators_is_told(module: str) -> None:
     name = "".join(part.capitalize() for part in module.split("_"))
     source = (ROOT / "dbgear_airflow_provider" / "operators" / f"{module}.py").read_text()
     (signature,) = re.findall(r"def __init__\(\s*self,\s*\*,(.*?)\*\*kwargs", source, re.DOTALL)
-    (fields,) = re.findall(r"template_fields: Sequence\[str\] = \((.*?)\)", source, re.DOTALL)
+    fields = "".join(re.findall(r"template_fields: Sequence\[str\] = \((.*?)\)", source, re.DOTALL))
     parameters = re.findall(r"(\w+): ", signature)
     told = {word(row[0]): row[0].endswith("*") for row in rows("docs/operators.md", f"Dbgear{name}Operator")}
     assert sorted(told) == sorted(parameters)
     assert {name for name, is_template in told.items() if is_template} == set(re.findall(r'"(\w+)"', fields))
 
 
-@pytest.mark.parametrize(("dag", "page"), [("tenant_provision", "provisioning"), ("tenant_drift_check", "drift")])
+@pytest.mark.parametrize(
+    ("dag", "page"),
+    [("tenant_provision", "provisioning"), ("tenant_drift_check", "drift"), ("tenant_deploy_schema", "rollouts")],
+)
 def test_the_parameters_of_the_dag_are_told(dag: str, page: str) -> None:
     params = re.findall(r'^ +"(\w+)": Param\(', text(f"dags/{dag}.py"), re.MULTILINE)
     assert [word(row[0]) for row in rows(f"docs/{page}.md", f"The DAG {dag}")] == params

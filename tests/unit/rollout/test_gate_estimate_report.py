@@ -94,12 +94,14 @@ def test_it_soaks_from_the_end_of_the_last_one() -> None:
 
 
 def test_it_asks_a_person_when_all_else_is_well() -> None:
-    assert judged([member("A")], approvals=[{"stage": 1, "by": "aya"}]) == Verdict(
+    following = member("B", "pending", stage=1)
+    assert judged([member("A"), following], approvals=[{"stage": 1, "by": "aya"}]) == Verdict(
         action="ask", reasons=["a person has to approve what follows canary"]
     )
-    assert judged([member("A")], approvals=[], now=NOW).action == "wait"
-    assert judged([member("A", "failed")], approvals=[]).action == "stop"
-    assert judged([member("B", stage=1)], approvals=[]).action == "go"  # nobody to look at
+    assert judged([member("A"), following], approvals=[], now=NOW).action == "wait"
+    assert judged([member("A", "failed"), following], approvals=[]).action == "stop"
+    assert judged([following], approvals=[]).action == "go"  # nobody to look at
+    assert judged([member("A"), member("B", stage=1)], approvals=[]).action == "go"  # nothing follows
 
 
 def test_who_waits_for_a_failed_instance_does_not_hold_up_the_others() -> None:
@@ -122,7 +124,7 @@ async def test_health_is_asked_of_what_was_changed_when_all_else_is_well() -> No
         return {"B": "its view is broken"}
 
     async def check(*members: RolloutMember, stages: Sequence[Stage] = STAGES, now: Any = LATER) -> Verdict:
-        return await check_gate(stages, 0, members, now=now, health=health)
+        return await check_gate(stages, 0, [*members, member("E", "pending", stage=1)], now=now, health=health)
 
     assert await check(member("A"), member("B"), member("C", "unchanged"), member("D", stage=1)) == Verdict(
         action="stop",
