@@ -50,6 +50,7 @@ def test_what_the_form_asks_for_has_defaults_that_it_takes(deploy: Deploy) -> No
         "migration": None,
         "to_version": None,
         "dry_run": True,
+        "rehearse": False,
         "approval": "stages",
         "stages": None,
         "out_of_order": False,
