@@ -23,7 +23,7 @@ class DbgearRolloutApprovalOperator(ApprovalOperator):
 
     The page has the scripts, what became of each stage so far, and the time left. Waits without a slot. Who approved is
     kept in the fleet store; where the rollout comes here again, nobody is asked again. Reject stops the rollout and
-    fails the task.
+    fails the task. Give it retries: Airflow may lose an answer that comes right after the question.
 
     rollout: its id in the fleet store. stage: index of the stage. fleet_conn_id: the connection of the fleet store.
     """
@@ -40,8 +40,10 @@ class DbgearRolloutApprovalOperator(ApprovalOperator):
         self.stage = stage
 
     def execute(self, context: Context) -> Any:
-        """Ask."""
-        asyncio.run(self._describe())
+        """Ask, unless the answer of an earlier try is there."""
+        if asyncio.run(self._is_approved()):
+            self.log.info("somebody has approved already")
+            return None
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -56,17 +58,24 @@ class DbgearRolloutApprovalOperator(ApprovalOperator):
         asyncio.run(self._approve(_name(answer["responded_by_user"])))
         return answer
 
-    async def _describe(self) -> None:
+    async def _is_approved(self) -> bool:
+        """Return whether somebody has approved; if nobody has, say what is asked. Raises RolloutStoppedError."""
         store = await FleetStoreHook(self.fleet_conn_id).get_store()
         try:
             record = await store.rollouts.require(self.rollout)
             members = await store.rollouts.members(self.rollout)
         finally:
             await store.aclose()
+        if record.status != "running":
+            text = f"rollout {self.rollout} is {record.status}"
+            raise RolloutStoppedError(text, rollout=self.rollout, stage=self.stage)
+        if any(approval["stage"] == self.stage for approval in record.approvals):
+            return True
         report = build_report(record, members, now=datetime.now(UTC))
         name, following = record.stages[self.stage]["name"], record.stages[self.stage + 1]["name"]
         self.subject = f"Rollout to version {record.version}: go on from {name} to {following}?"
         self.body = rollout_markdown(report, self.stage, (record.options or {}).get("scripts", []))
+        return False
 
     async def _approve(self, by: str) -> None:
         store = await FleetStoreHook(self.fleet_conn_id).get_store()

@@ -226,6 +226,9 @@ def test_who_approves_is_kept(deploy: Deploy, asked: dict[str, Any]) -> None:
     (approval,) = deploy.ask(lambda rollouts: rollouts.require(deploy.rollout_id)).approvals
     assert (approval["stage"], approval["by"]) == (0, "aya")
     assert deploy.status() == "running"
+    task, context = deploy.task("stage_1.approval")  # Airflow has lost the answer
+    assert task.retries > 0
+    assert task.execute(context) is None
 
 
 @pytest.mark.parametrize(("user", "by"), [({"id": "1", "name": "aya"}, "aya"), (None, "nobody: the time to answer")])
@@ -234,3 +237,6 @@ def test_reject_stops_the_rollout_and_fails_the_task(deploy: Deploy, asked: dict
         answer(deploy, "Reject", user)
     assert deploy.status() == "stopped"
     assert deploy.ask(lambda rollouts: rollouts.require(deploy.rollout_id)).approvals == []
+    task, context = deploy.task("stage_1.approval")
+    with pytest.raises(RolloutStoppedError, match="is stopped"):
+        task.execute(context)
