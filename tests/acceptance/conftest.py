@@ -15,7 +15,6 @@ from dbgear_airflow_provider.sandbox.run import SYNC_CONF, SYNC_DAG_ID
 from dbgear_airflow_provider.sandbox.stack import Stack
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep these tests in one of the processes that share the tests: one Airflow is enough."""
     for item in items:
