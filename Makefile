@@ -32,7 +32,7 @@ lint: venv
 	$(BIN)/lint-imports
 
 test: lint servers
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest
 
 bench: venv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench]'

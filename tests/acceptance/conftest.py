@@ -15,13 +15,6 @@ from dbgear_airflow_provider.sandbox.run import SYNC_CONF, SYNC_DAG_ID
 from dbgear_airflow_provider.sandbox.stack import Stack
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one of the processes that share the tests: one Airflow is enough."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("airflow"))
-
-
 @pytest.fixture(scope="session")
 def airflow_sandbox() -> Iterator[Stack]:
     """A healthy Airflow on the DAGs of the repository, with its pools and the tenants of the sample's source."""
