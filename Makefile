@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: venv servers run test bench lint clean
+.PHONY: venv servers run test test-integration test-others bench lint clean
 
 venv: $(VENV)/.installed
 
@@ -31,8 +31,15 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes at once; what each prints comes when it has ended.
 test: lint servers
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-integration test-others
+
+test-integration:
+	$(BIN)/python -m pytest tests/integration
+
+test-others:
+	$(BIN)/python -m pytest tests/unit tests/acceptance
 
 bench: venv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench]'
