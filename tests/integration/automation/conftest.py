@@ -226,7 +226,12 @@ class MySQLFleet(Fleet):
 
 
 @pytest.fixture
-def mysql_fleet(mariadb: RunningMySQL, tmp_path: Path) -> Any:
-    made = MySQLFleet(tmp_path, mariadb, f"my{os.urandom(5).hex()}")  # type: ignore[arg-type]
+def make_mysql_fleet(tmp_path: Path) -> Callable[[RunningMySQL], MySQLFleet]:
+    return lambda server: MySQLFleet(tmp_path, server, f"my{os.urandom(5).hex()}")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def mysql_fleet(mariadb: RunningMySQL, make_mysql_fleet: Callable[[RunningMySQL], MySQLFleet]) -> Any:
+    made = make_mysql_fleet(mariadb)
     yield made
     made.drop_databases()

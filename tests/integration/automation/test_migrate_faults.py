@@ -21,6 +21,7 @@ from dbgear_airflow_provider.core.errors import ServerUnavailableError
 from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres
 from tests.integration.automation.migrating import INDEX, ISOLATIONS, NOTES, PLAN, Scripts, changed, failures
 from tests.integration.automation.test_provision_mysql import REPOSITORY, until
+from tests.servers import MariaDB
 
 ROW = "INSERT INTO ${PREFIX}customers (id, plan) VALUES (1, 'a');"
 MORE = "UPDATE ${PREFIX}customers SET id = id + 1;"
@@ -350,15 +351,35 @@ async def test_a_server_that_is_restarted_in_the_middle_loses_nothing(short_dir:
             assert scripts.query(tenant_id, "SELECT id FROM {customers}") == [(1,)]
 
 
-async def test_of_300_tenants_one_breaks_and_alone_runs_again(on_postgres: Scripts) -> None:
-    scripts = on_postgres
+async def test_a_mariadb_that_is_restarted_in_the_middle_loses_nothing(make_mysql_fleet: Any) -> None:
+    with MariaDB.running() as server:
+        scripts = Scripts(make_mysql_fleet(server))
+        ids = await scripts.provisioned(30)
+        scripts.write("1_plan.sql", PLAN, ROW, INDEX)
+        holder = server.connect()
+        holder.begin()
+        holder.cursor().execute(f"SELECT * FROM `{scripts.place('T0015')[1]}`.customers")
+        running = asyncio.create_task(scripts.migrate(retry_attempts=10))
+        waiting = "SELECT 1 FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for table metadata lock'"
+        await until(lambda: scripts.fleet.query(waiting))
+        await asyncio.to_thread(server.crash)
+        holder.close()
+        await asyncio.to_thread(server.start)
+        assert failures(await running) == {}
+        for tenant_id in ids:
+            assert scripts.ledger(tenant_id) == ["1"]
+            assert scripts.query(tenant_id, "SELECT id FROM {customers}") == [(1,)]
+            assert scripts.indexes(tenant_id) == {"idx_plan"}
+
+
+async def test_of_300_tenants_one_breaks_and_alone_runs_again(scripts: Scripts) -> None:
     ids = await scripts.provisioned(300)
     scripts.query("T0150", "INSERT INTO {customers} VALUES (1)")
     scripts.write("1_plan.sql", PLAN, ROW)
     results = await scripts.migrate("run")
     assert failures(results) == {"T0150": "StatementError"}
     assert changed([item for item in results if item.tenant_id != "T0150"]) == [1] * 299
-    assert scripts.ledger("T0150") == []
+    assert "1" not in scripts.ledger("T0150")
     scripts.query("T0150", "DELETE FROM {customers}")
     assert [item.tenant_id for item in await scripts.migrate("run")] == ["T0150"]
     assert all(scripts.ledger(tenant_id) == ["1"] for tenant_id in ids)
