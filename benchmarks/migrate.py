@@ -1,17 +1,18 @@
 """Migrating through the core, beside raw asyncpg over the very same statements, other tools, and through Airflow.
 
 The raw ones know beforehand what every tenant needs: BEGIN, the tenant's lock, the script, the ledger's row and COMMIT.
-One is the loop that people write, a statement after the other on one connection; the other the fastest that we know,
-all of a tenant in one message, over 4 connections.
+They are a loop of one statement after the other, on one connection and on 4, and the fastest that we know: all of a
+tenant in one message, on 4 connections.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
@@ -38,7 +39,9 @@ from .provision import MEMORY, SETTINGS
 
 TENANTS = 2000
 ROUNDS = 3
-CONNECTIONS = 4
+LOOP = "a loop, 1 connection (limit 1.4)"
+# {what: over how many connections, and whether all of a tenant is one message}
+RAW = {LOOP: (1, False), "a loop, 4 connections": (4, False), "a tenant in one message, 4 connections": (4, True)}
 
 
 def main() -> None:
@@ -55,7 +58,7 @@ def main() -> None:
                 seconds = rival(postgres, "tenants", schemas)
                 told = f"{seconds / core:.1f} times the core (at least {least})"
                 print(f"  {tool}, {rivals.PROCESSES} at a time: {seconds:.1f} s: {told}")
-            _write(folder / "migrations", 3 * ROUNDS + 1)
+            _write(folder / "migrations", (len(RAW) + 1) * ROUNDS + 1)
             seconds = migrate_by_airflow(folder, postgres, "tenants", TENANTS)
             print(f"  through Airflow: {seconds:.1f} s: {seconds / raw:.2f} times the raw loop (limit 3)")
 
@@ -67,45 +70,48 @@ def _schemas(postgres: EmbeddedPostgres) -> list[str]:
 
 
 async def _measure(folder: Path, project: Path, postgres: EmbeddedPostgres) -> tuple[float, float]:
-    """Return the best seconds of the core and of the raw loop."""
+    """Return the best seconds of the core and of the raw loop on one connection."""
     print(f"migrating {TENANTS} schema tenants of 10 tables, a column and an index each, {ROUNDS} rounds")
     postgres.create_database("fleet")
     postgres.create_database("tenants")
     async with _engine(project, postgres) as engine:
         raise_for_failures(await engine.bulk_provision_tenants({"status": "active"}, dry_run=False))
-    loop: list[float] = []
-    raw: list[float] = []
+    numbers = itertools.count(1)
+    raw: dict[str, list[float]] = {title: [] for title in RAW}
     core: list[float] = []
     again: list[float] = []
     ledgers: list[float] = []
     # Taking turns on the same tenants: each adds a column and an index of its own, so that tables grow alike.
-    for number in range(1, 3 * ROUNDS + 1):
-        _write(folder, number)
-        with postgres.connect("tenants") as connection:
-            connection.execute("CHECKPOINT")
-        if number % 3:
+    for _ in range(ROUNDS):
+        for title, (connections, in_one) in RAW.items():
+            _prepare(folder, postgres, next(numbers))
             scripts = list(_scripts(await _core(folder, project, postgres, dry_run=True)))
-            if number % 3 == 1:
-                loop.append(await _timed(_loop(postgres, scripts)))
-            else:
-                raw.append(await _timed(_raw(postgres, scripts)))
+            messages = [[";\n".join(script)] for script in scripts] if in_one else scripts
+            raw[title].append(await _timed(_raw(postgres, messages, connections)))
             await _core(folder, project, postgres)  # the store learns of it
-        else:
-            core.append(await _timed(_core(folder, project, postgres)))
-            again.append(await _timed(_core(folder, project, postgres)))
-            ledgers.append(await _timed(_core(folder, project, postgres, verify=True)))
-    for title, times in (
-        ("raw asyncpg, a loop", loop),
-        (f"raw asyncpg, a tenant in one message, {CONNECTIONS} connections", raw),
-        ("core", core),
-        ("core, nothing to do, by the store (limit 2 s)", again),
-        ("core, nothing to do, by the ledgers (limit 2 s)", ledgers),
-    ):
-        print(f"  {title}: best {min(times):.2f} s, median {median(times):.2f} s")
-    for title, times in (("raw loop (limit 1.4)", loop), ("raw in one message", raw)):
+        _prepare(folder, postgres, next(numbers))
+        core.append(await _timed(_core(folder, project, postgres)))
+        again.append(await _timed(_core(folder, project, postgres)))
+        ledgers.append(await _timed(_core(folder, project, postgres, verify=True)))
+    for title, times in raw.items():
+        print(f"  raw asyncpg, {title}: {_told(times)}")
+    print(f"  core: {_told(core)}")
+    for title, times in raw.items():
         ratios = [min(core) / min(times), median(core) / median(times)]
-        print(f"  core / {title}: {ratios[0]:.2f} by the best times, {ratios[1]:.2f} by the medians")
-    return min(core), min(loop)
+        print(f"    {ratios[0]:.2f} times raw asyncpg, {title}, by the medians {ratios[1]:.2f}")
+    print(f"  core, nothing to do, by the store (limit 2 s): {_told(again)}")
+    print(f"  core, nothing to do, by the ledgers (limit 2 s): {_told(ledgers)}")
+    return min(core), min(raw[LOOP])
+
+
+def _told(times: Sequence[float]) -> str:
+    return f"best {min(times):.2f} s, median {median(times):.2f} s"
+
+
+def _prepare(folder: Path, postgres: EmbeddedPostgres, number: int) -> None:
+    _write(folder, number)
+    with postgres.connect("tenants") as connection:
+        connection.execute("CHECKPOINT")
 
 
 def _write(folder: Path, number: int) -> None:
@@ -130,24 +136,18 @@ async def _timed(work: Any) -> float:
     return time.perf_counter() - begun
 
 
-async def _loop(postgres: EmbeddedPostgres, scripts: list[list[str]]) -> None:
-    connection = await asyncpg.connect(postgres.dsn("tenants"))
-    for script in scripts:
-        for statement in script:
-            await connection.execute(statement)
-    await connection.close()
-
-
-async def _raw(postgres: EmbeddedPostgres, scripts: list[list[str]]) -> None:
-    queue = iter(scripts)
+async def _raw(postgres: EmbeddedPostgres, messages: Iterable[Sequence[str]], connections: int) -> None:
+    """Send each tenant's messages, one after the other, over so many connections at once."""
+    queue = iter(messages)
 
     async def worker() -> None:
         connection = await asyncpg.connect(postgres.dsn("tenants"))
-        for script in queue:
-            await connection.execute(";\n".join(script))
+        for of_tenant in queue:
+            for message in of_tenant:
+                await connection.execute(message)
         await connection.close()
 
-    await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(worker() for _ in range(connections)))
 
 
 async def _core(folder: Path, project: Path, postgres: EmbeddedPostgres, **options: Any) -> list[OperationResult]:
