@@ -14,7 +14,9 @@ COLUMNS = (
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_project(folder: Path, tenants: int, *, connection_id: str = "dbgear_target_main") -> Path:
+def write_project(
+    folder: Path, tenants: int, *, connection_id: str = "dbgear_target_main", max_mapped_tasks: int = 100
+) -> Path:
     """Write `tenants.csv` and `project.yaml` for that many tenants; return the project file."""
     registry = folder / "tenants.csv"
     with registry.open("w", newline="", encoding="utf-8") as file:
@@ -33,7 +35,7 @@ def write_project(folder: Path, tenants: int, *, connection_id: str = "dbgear_ta
                 "base_dir": str(TEMPLATES),
                 "schema_templates": [{"name": "benchmark", "file": "schema.j2"}],
             },
-            "automation": {"tenants_in_flight": 2},
+            "automation": {"tenants_in_flight": 2, "max_mapped_tasks": max_mapped_tasks},
         },
     }
     path = folder / "project.yaml"
