@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dbgear_airflow_provider.sandbox.stack import Stack
 
 DAG_ID = "tenant_deploy_schema"
 TIMEOUT_S = 300
+READING_S = 5
 # {tenant_id: (schema, prefix of its names)}; the last one shares a schema with others.
 TENANTS = {
     "T0013": ("bksilk_asia_main", ""),
@@ -77,11 +79,15 @@ class Deploys:
     def approve(self, run_id: str) -> None:
         """Approve whenever it is asked, as a person does, until the run ends well.
 
-        Airflow may lose an answer that comes while the worker is still on its way out, and tries the task again.
+        Airflow may lose an answer that comes while the worker is still on its way out, and tries the task again: so a
+        question is read before it is answered.
         """
+        read: dict[str, float] = {}
 
         def ended() -> str | None:
             for question in self.questions(run_id):
+                if time.monotonic() - read.setdefault(question["task_instance"]["id"], time.monotonic()) < READING_S:
+                    continue
                 task_id = question["task_instance"]["task_id"]
                 path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
                 self.client.request("PATCH", path, json={"chosen_options": ["Approve"], "params_input": {}})
