@@ -11,8 +11,9 @@ from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.operators.drift import DbgearDriftOperator
 from dbgear_airflow_provider.operators.plan import DbgearPlanOperator
 
-# Without a run for last night as soon as somebody unpauses the DAG.
-SCHEDULE = CronTriggerTimetable("0 3 * * *", timezone="UTC", run_immediately=False)
+# Without a run for last night as soon as somebody unpauses the DAG. False would let it run until a tenth of the time to
+# the next one has gone: CronTriggerTimetable of Airflow 3.3 takes False as None.
+SCHEDULE = CronTriggerTimetable("0 3 * * *", timezone="UTC", run_immediately=timedelta())
 
 # Read at parse time: there is a group of tasks for each target, because a task's pool is fixed when it is parsed.
 SETTINGS = project_settings()

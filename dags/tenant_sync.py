@@ -17,8 +17,9 @@ from dbgear_airflow_provider.operators.revoke_access import DbgearRevokeAccessOp
 from dbgear_airflow_provider.operators.sync import DbgearSyncOperator
 from dbgear_airflow_provider.operators.synced_tenants import DbgearSyncedTenantsOperator
 
-# Without a run for last night as soon as somebody unpauses the DAG.
-SCHEDULE = CronTriggerTimetable("0 2 * * *", timezone="UTC", run_immediately=False)
+# Without a run for last night as soon as somebody unpauses the DAG. False would let it run until a tenth of the time to
+# the next one has gone: CronTriggerTimetable of Airflow 3.3 takes False as None.
+SCHEDULE = CronTriggerTimetable("0 2 * * *", timezone="UTC", run_immediately=timedelta())
 
 # Read at parse time: the form lists the sources. A project without sources has nothing to synchronize, and no DAG.
 SETTINGS = project_settings()

@@ -22,7 +22,7 @@ check, repair = dag.get_task("main.check"), dag.get_task("main.repair")
 print(json.dumps({
     "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
     "params": {name: [dag.params.get_param(name).schema["type"], dag.params[name]] for name in dag.params},
-    "schedule": [dag.schedule.expression, dag.schedule.run_immediately],
+    "schedule": dag.schedule.expression,
     "once": [dag.catchup, dag.max_active_runs, dag.is_paused_upon_creation],
     "pools": [check.pool, repair.pool],
     "repair": repair.partial_kwargs["is_dry_run"],
@@ -54,7 +54,7 @@ def test_the_dag_looks_every_night_and_repairs_only_when_it_is_told_to(tmp_path:
             "repair": ["boolean", False],
             "allow_destructive": ["boolean", False],
         },
-        "schedule": ["0 3 * * *", False],
+        "schedule": "0 3 * * *",
         "once": [False, 1, True],
         "pools": ["dbgear_main", "dbgear_main"],
         "repair": False,
