@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from . import pool_listener
+from . import pool_listener, preload
 
 
 class DbgearPlugin(AirflowPlugin):
     """Registers what the provider listens to."""
 
     name = "dbgear"
-    listeners = [pool_listener]  # read by Airflow, in this form
+    listeners = [pool_listener, preload]  # read by Airflow, in this form

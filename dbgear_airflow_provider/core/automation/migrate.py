@@ -83,7 +83,7 @@ async def migrate_instance(
 
     Safe to repeat: what is applied is left alone, and what was half done is gone on with. adopt: take over what another
     tool has applied, where our ledger has no migration yet. known: what the ledger probably says: where that is so, it
-    spares a look. A dry run connects and reads only. attempt: each one waits
+    spares a look. A dry run connects and reads only, and takes `known` for what it has read. attempt: each one waits
     longer for locks than the last. Raises EditedMigrationError, MigrationOrderError, StatementError with file and line,
     NotProvisionedError, OwnershipError.
     """
@@ -166,12 +166,15 @@ class _Work:
 
     async def do(self, todo: Todo, *, dry_run: bool) -> Migrated:
         await self.server.ready()
-        await self._refuse_absent()
         return await (self._plan(todo) if dry_run else self._carry_out(todo))
 
     async def _plan(self, todo: Todo) -> Migrated:
-        async with self.server.session(self.place.database) as session, session.read_only(self.timeouts):
-            state = await self._state(session)
+        if self.known is not None and not (self.adopt and self.known.is_empty):
+            state = self.known
+        else:
+            await self._refuse_absent()
+            async with self.server.session(self.place.database) as session, session.read_only(self.timeouts):
+                state = await self._state(session)
         items = todo(state)
         statements = list(self.adopted)
         for item in items:
@@ -182,6 +185,7 @@ class _Work:
         versions, is_done = await self._carry_out_known(todo)
         if is_done is not None:
             return self._outcome(is_done, versions)
+        await self._refuse_absent()
         alone = not self.server.transactional_ddl
         while True:
             async with self._session(alone=alone) as session:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .engine import TenantAutomationEngine
 
 MIGRATE, UNDO, BASELINE = "migrate", "undo_migrations", "baseline"  # the operations' names
-_LEDGERS_AT_ONCE = 2000
+_LEDGERS_AT_ONCE = 500
 
 Change = Callable[[Instance, Server, MigrationSet, Names, int], Awaitable[Migrated]]
 
@@ -64,7 +64,7 @@ class FleetMigration:
         tenants = await self._read(filters, MIGRATE)
         for migrations in self._sets.values():
             migrations.upto(to)  # a version that is not there is told before anything is done
-        current = {} if verify else await self._known_to_store(tenants, to)
+        current = await self._known_to_store(tenants, to, verify=verify)
         left = [tenant for tenant in tenants if tenant.tenant_id not in current and not self._is_known(tenant)]
         looked = await self._by_ledgers(left, to, out_of_order=out_of_order)
         current |= looked
@@ -148,31 +148,37 @@ class FleetMigration:
 
     # Who needs nothing.
 
-    async def _known_to_store(self, tenants: Sequence[TenantInfo], to: str | None) -> dict[str, dict[str, Migrated]]:
-        """Return {tenant_id: its instances} of those that have all, as far as the store knows."""
+    async def _known_to_store(
+        self, tenants: Sequence[TenantInfo], to: str | None, *, verify: bool
+    ) -> dict[str, dict[str, Migrated]]:
+        """Return {tenant_id: its instances} of those that have all, as far as the store knows; verify: {}.
+
+        Learns of the others what their ledgers say, unless it is told to somebody: a dry run looks.
+        """
         run = self._engine._run
-        if run is None:
+        if run is None or (verify and self._dry_run):
             return {}
         rows = await run.store.placements([tenant.tenant_id for tenant in tenants])
         wanted = {target: digests_at(migrations, to) for target, migrations in self._sets.items()}
         found = {}
         states: dict[tuple[str, str, str], LedgerState | None] = {}  # of a few ledgers that are alike
         for tenant, server, places in self._placed(tenants):
-            there = {name: rows.get((tenant.tenant_id, name), {}) for name in places}
-            for name, row in there.items():
-                if row.get("ledger") and _is_at(row, places[name]):
-                    key = (server.name, str(row["version"]), row["ledger"])
-                    if key not in states:
-                        states[key] = known_state(self._sets[server.name], row["version"], row["ledger"])
-                    if (state := states[key]) is not None:
-                        self._states[tenant.tenant_id, name] = state
-            if all(
-                row.get("ledger") in wanted[server.name] and _is_at(row, places[name]) for name, row in there.items()
-            ):
-                found[tenant.tenant_id] = {
-                    name: Migrated(place=places[name], version=row["version"], ledger=row["ledger"], looked="store")
-                    for name, row in there.items()
-                }
+            done: dict[str, Migrated] = {}
+            for name, where in places.items():
+                row = rows.get((tenant.tenant_id, name), {})
+                if not row.get("ledger") or not _is_at(row, where):
+                    continue
+                if row["ledger"] in wanted[server.name]:
+                    done[name] = Migrated(place=where, version=row["version"], ledger=row["ledger"], looked="store")
+                    if verify:
+                        continue
+                key = (server.name, str(row["version"]), row["ledger"])
+                if key not in states:
+                    states[key] = known_state(self._sets[server.name], row["version"], row["ledger"])
+                if (state := states[key]) is not None and not self._dry_run:
+                    self._states[tenant.tenant_id, name] = state
+            if len(done) == len(places) and not verify:
+                found[tenant.tenant_id] = done
         return found
 
     async def _by_ledgers(
@@ -184,13 +190,16 @@ class FleetMigration:
             if server.schemas_are_databases or not any(item.own_database for item in places.values()):
                 groups[server.name].append((tenant, places))
         found: dict[str, dict[str, Migrated]] = {}
-        for target, members in groups.items():
-            server = self._engine.servers[target]
-            for start in range(0, len(members), _LEDGERS_AT_ONCE):
-                with suppress(DbgearError):  # each of them is looked at alone then
-                    found |= await self._read_together(
-                        server, members[start : start + _LEDGERS_AT_ONCE], to, out_of_order=out_of_order
-                    )
+
+        async def read(server: Server, members: Sequence[tuple[TenantInfo, Mapping[str, Place]]]) -> None:
+            with suppress(DbgearError):  # each of them is looked at alone then
+                found.update(await self._read_together(server, members, to, out_of_order=out_of_order))
+
+        # A server is quick at one ledger and slow at many, for it opens each table: over several connections at once.
+        async with asyncio.TaskGroup() as tasks:
+            for target, members in groups.items():
+                for start in range(0, len(members), _LEDGERS_AT_ONCE):
+                    tasks.create_task(read(self._engine.servers[target], members[start : start + _LEDGERS_AT_ONCE]))
         return found
 
     async def _read_together(
