@@ -134,3 +134,50 @@ rollout_members = sa.Table(
     sa.Column("started_at", UtcDateTime),
     sa.Column("duration_s", sa.Float),
 )
+
+# The tenants as the registry had them when it was last read: what is shown of a fleet, and searched in. info: the
+# whole of `TenantInfo`, as JSON. target: NULL where no rule places the tenant. removed_at: when a reading of the whole
+# registry did not have it any more.
+tenants = sa.Table(
+    "dbgear_tenants",
+    metadata,
+    sa.Column("tenant_id", _exact(255), primary_key=True),
+    sa.Column("status", _exact(16), nullable=False),
+    sa.Column("tier", _exact(16), nullable=False),
+    sa.Column("region", _exact(255), nullable=False),
+    sa.Column("target", sa.String(64)),
+    sa.Column("info", sa.JSON, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("removed_at", UtcDateTime),
+)
+
+# The last look at the health of each instance. status: `ok`, `warning`, `critical`, or `unreachable`. latency_s: of the
+# server's answer; size_bytes: what it holds; NULL: not known. problems: a list of {kind, severity, text, value, limit}.
+health = sa.Table(
+    "dbgear_health",
+    metadata,
+    sa.Column("tenant_id", _exact(255), primary_key=True),
+    sa.Column("instance", _exact(64), primary_key=True),
+    sa.Column("target", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("checked_at", UtcDateTime, nullable=False),
+    sa.Column("latency_s", sa.Float),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("connections", sa.Integer),
+    sa.Column("problems", sa.JSON, nullable=False),
+    sa.Index("dbgear_health_status", "status", "target"),
+)
+
+# Earlier looks, for growth and charts: one row for each look, the oldest are thrown away.
+health_history = sa.Table(
+    "dbgear_health_history",
+    metadata,
+    sa.Column("tenant_id", _exact(255), primary_key=True),
+    sa.Column("instance", _exact(64), primary_key=True),
+    sa.Column("checked_at", UtcDateTime, primary_key=True),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("latency_s", sa.Float),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("connections", sa.Integer),
+    sa.Index("dbgear_health_history_checked", "checked_at"),
+)
