@@ -2,6 +2,7 @@
 
 from .base import ExpectedLedger, Grant, GrantedOn, OtherSession, Scope, Server, ServerAddress, Session, Timeouts
 from .cloning import CloneSource
+from .lending import borrowing
 from .mysql import MySQLServer
 from .postgresql import PostgresServer
 from .roles import RoleRequest, RoleScript, RoleState
@@ -22,4 +23,5 @@ __all__ = [
     "ServerAddress",
     "Session",
     "Timeouts",
+    "borrowing",
 ]

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Dialect
 from ..errors import SettingsError
 from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot
 from ..tenants.naming import SHORTEST_LIMIT, NameLimit
+from .lending import Lender
 from .roles import RoleRequest, RoleScript, RoleState
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ class Server(ABC):
     what they are on. ending_needs: what we need to end
     sessions of others, in words; ending_refused: the code of its error where we have it not.
 
-    shared_schema: in which tenants of the strategy `table` live; None: there is none.
+    shared_schema: in which tenants of the strategy `table` live; None: there is none. connections: those in use.
     """
 
     transactional_ddl: ClassVar[bool] = True
@@ -295,6 +296,7 @@ class Server(ABC):
         self.name = name
         self.address = address
         self.max_connections = max_connections
+        self.connections = Lender(name, max_connections)
         self.shared_schema = shared_schema or self._usual_schema()
 
     def _usual_schema(self) -> str | None:

@@ -265,7 +265,6 @@ class MySQLServer(AccessServer):
         self, name: str, address: ServerAddress, *, max_connections: int = 8, shared_schema: str | None = None
     ) -> None:
         super().__init__(name, address, max_connections=max_connections, shared_schema=shared_schema)
-        self._slots = asyncio.Semaphore(max_connections)
         self._idle: list[Wire] = []
         self._variant: Variant | None = None
         if address.options:
@@ -281,8 +280,9 @@ class MySQLServer(AccessServer):
     @asynccontextmanager
     async def session(self, database: str, *, apart: bool = False) -> AsyncIterator[MySQLSession]:
         # The database is not chosen: all names are qualified, and it need not exist yet.
-        async with self._slots:
+        async with self.connections.loan() as loan:
             idle, wire = self._idle, await self._take()
+            loan.close = wire.close
             try:
                 yield MySQLSession(wire, self)
             finally:

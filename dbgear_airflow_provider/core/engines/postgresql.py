@@ -309,7 +309,6 @@ class PostgresServer(Server):
         self, name: str, address: ServerAddress, *, max_connections: int = 8, shared_schema: str | None = None
     ) -> None:
         super().__init__(name, address, max_connections=max_connections, shared_schema=shared_schema)
-        self._slots = asyncio.Semaphore(max_connections)
         self._pool: Any = None
         unknown = address.options.keys() - OPTIONS
         if unknown:
@@ -322,13 +321,14 @@ class PostgresServer(Server):
     @override
     @asynccontextmanager
     async def session(self, database: str, *, apart: bool = False) -> AsyncIterator[PostgresSession]:
-        async with self._slots, AsyncExitStack() as stack:
+        async with self.connections.loan() as loan, AsyncExitStack() as stack:
             with _translated(self.name, f"connect to {database}"):
                 if database == self.address.database and not apart:
                     connection = await stack.enter_async_context((await self._shared()).acquire())
                 else:
                     connection = await asyncpg.connect(**self._arguments(database))
                     stack.push_async_callback(_close, connection)
+            loan.close = connection.terminate
             yield PostgresSession(connection, self.name)
 
     async def _shared(self) -> Any:
