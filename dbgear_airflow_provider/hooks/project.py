@@ -19,6 +19,7 @@ from ..core.templating import TenantTemplateEngine
 from .cache import open_cache
 from .credentials import open_sink
 from .fleet import FleetStoreHook
+from .metrics import count_result, gauge_connections
 from .registry import cache_ttl_s, open_registry
 from .target import TenantTargetHook
 
@@ -63,6 +64,7 @@ class Fleet:
                 name, max_connections=target.max_connections, shared_schema=target.shared_schema
             )
             self.opened.push_async_callback(self.servers[name].aclose)
+            self.opened.callback(gauge_connections, self.servers[name])
 
     async def select(self, query: str, target: str, isolation: Collection[str] = ()) -> Selection:
         """Select the tenants that match a query and live on a target that is connected. See `select_tenants`."""
@@ -90,8 +92,13 @@ class Fleet:
         on_result: Callable[[OperationResult], None] = lambda _: None,
         before_tenant: Callable[[str], Awaitable[None]] | None = None,
     ) -> TenantAutomationEngine:
-        """Return the engine for bulk operations, with the project's limits."""
+        """Return the engine for bulk operations, with the project's limits. Its results are counted as metrics too."""
         limits = self.settings.automation
+
+        def counted(result: OperationResult) -> None:
+            count_result(result)
+            on_result(result)
+
         return TenantAutomationEngine(
             self.registry,
             self.templates(),
@@ -100,7 +107,7 @@ class Fleet:
             settings=self.settings,
             servers=self.servers,
             run=run,
-            on_result=on_result,
+            on_result=counted,
             credentials=self.credentials,
             before_tenant=before_tenant,
         )
