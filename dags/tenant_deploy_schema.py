@@ -12,6 +12,8 @@ from typing import Any
 from airflow.sdk import DAG, Param, TaskGroup
 
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
+from dbgear_airflow_provider.notifications.late import deadline
 from dbgear_airflow_provider.operators.migrate import DbgearMigrateOperator
 from dbgear_airflow_provider.operators.rollback import DbgearRollbackOperator
 from dbgear_airflow_provider.operators.rollout import DbgearRolloutOperator
@@ -47,6 +49,7 @@ with DAG(
     schedule=None,
     tags=["dbgear"],
     doc_md=__doc__,
+    deadline=deadline("tenant_deploy_schema", SETTINGS.alerts),
     # The pool is the limit; Airflow's own caps must not bite first.
     max_active_tasks=max(64, SETTINGS.automation.max_mapped_tasks),
     params={
@@ -156,7 +159,13 @@ with DAG(
         rehearse="{{ params.rehearse }}",
         **RETRIES,
     )
-    summary = DbgearRolloutReportOperator(task_id="summarize", plan_task_id="plan", trigger_rule="all_done", **RETRIES)
+    summary = DbgearRolloutReportOperator(
+        task_id="summarize",
+        plan_task_id="plan",
+        trigger_rule="all_done",
+        on_failure_callback=DbgearNotifier(),
+        **RETRIES,
+    )
 
     before: list[Any] = [plan]
     for index, stage in enumerate(STAGES):

@@ -8,6 +8,8 @@ from typing import Any
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TaskGroup
 
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
+from dbgear_airflow_provider.notifications.late import deadline
 from dbgear_airflow_provider.operators.drift import DbgearDriftOperator
 from dbgear_airflow_provider.operators.plan import DbgearPlanOperator
 
@@ -29,6 +31,7 @@ with DAG(
     is_paused_upon_creation=True,
     tags=["dbgear"],
     doc_md=__doc__,
+    deadline=deadline("tenant_drift_check", SETTINGS.alerts),
     # The pool is the limit; Airflow's own caps must not bite first.
     max_active_tasks=max(64, SETTINGS.automation.max_mapped_tasks),
     params={
@@ -73,6 +76,7 @@ with DAG(
                 target=target,
                 is_repaired="{{ params.repair }}",
                 fail_on_drift=True,
+                on_failure_callback=DbgearNotifier(),
                 pool=f"dbgear_{target}",
                 pool_slots=IN_FLIGHT,
                 **RETRIES,

@@ -7,6 +7,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, TaskGroup
 
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
+from dbgear_airflow_provider.notifications.late import deadline
 from dbgear_airflow_provider.operators.list_tenants import DbgearListTenantsOperator
 from dbgear_airflow_provider.operators.provision import DbgearProvisionOperator
 from dbgear_airflow_provider.operators.render import DbgearRenderOperator
@@ -22,6 +24,7 @@ with DAG(
     schedule=None,
     tags=["dbgear"],
     doc_md=__doc__,
+    deadline=deadline("tenant_provision", SETTINGS.alerts),
     # The pool is the limit; Airflow's own caps must not bite first.
     max_active_tasks=max(64, SETTINGS.automation.max_mapped_tasks),
     params={
@@ -59,6 +62,7 @@ with DAG(
 ) as dag:
     summary = DbgearSummarizeOperator(
         task_id="summarize",
+        on_failure_callback=DbgearNotifier(),
         list_task_ids=[f"{target}.list_tenants" for target in SETTINGS.targets],
         operation="provision",
         is_dry_run="{{ params.dry_run }}",

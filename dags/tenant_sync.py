@@ -13,6 +13,8 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
+from dbgear_airflow_provider.notifications.late import deadline
 from dbgear_airflow_provider.operators.revoke_access import DbgearRevokeAccessOperator
 from dbgear_airflow_provider.operators.sync import DbgearSyncOperator
 from dbgear_airflow_provider.operators.synced_tenants import DbgearSyncedTenantsOperator
@@ -43,6 +45,7 @@ if SOURCES:
         is_paused_upon_creation=True,
         tags=["dbgear"],
         doc_md=__doc__,
+        deadline=deadline("tenant_sync", SETTINGS.alerts),
         params={
             "sources": Param(
                 [],
@@ -81,6 +84,7 @@ if SOURCES:
     ) as dag:
         synced = DbgearSyncOperator(
             task_id="sync",
+            on_failure_callback=DbgearNotifier(),
             sources="{{ params.sources }}",
             is_dry_run="{{ params.dry_run }}",
             force="{{ params.force }}",

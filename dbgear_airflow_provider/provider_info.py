@@ -130,6 +130,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "DBGear",
                 "python-modules": [
+                    "dbgear_airflow_provider.operators.alert",
                     "dbgear_airflow_provider.operators.drift",
                     "dbgear_airflow_provider.operators.list_tenants",
                     "dbgear_airflow_provider.operators.migrate",
@@ -186,6 +187,7 @@ def get_provider_info() -> dict[str, Any]:
             ),
             _connection_type("project", "DbgearProjectRegistryHook", "DBGear project", _PROJECT_FIELDS),
         ],
+        "notifications": ["dbgear_airflow_provider.notifications.dbgear.DbgearNotifier"],
         "plugins": [{"name": "dbgear", "plugin-class": "dbgear_airflow_provider.plugins.plugin.DbgearPlugin"}],
         "config": {
             "dbgear": {

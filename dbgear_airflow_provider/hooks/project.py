@@ -14,7 +14,7 @@ from ..core.credentials import CredentialSink
 from ..core.engines import Server
 from ..core.fleet import FleetStore, Run
 from ..core.registries import TenantRegistryProvider
-from ..core.settings import MultiTenantSettings, load_project
+from ..core.settings import MultiTenantSettings, ProjectSettings, load_project
 from ..core.templating import TenantTemplateEngine
 from .cache import open_cache
 from .credentials import open_sink
@@ -24,13 +24,18 @@ from .registry import cache_ttl_s, open_registry
 from .target import TenantTargetHook
 
 
-def project_settings(project_file: str | None = None) -> MultiTenantSettings:
-    """Return the settings of a project file; None: the one that Airflow's `[dbgear] project_file` names.
+def open_project(project_file: str | None = None) -> ProjectSettings:
+    """Return what a project file says; None: the one that Airflow's `[dbgear] project_file` names.
 
     Raises SettingsError.
     """
     path = project_file or conf.get("dbgear", "project_file", fallback="")
-    return load_project(path or _home() / "include" / "project.yaml").multi_tenant
+    return load_project(path or _home() / "include" / "project.yaml")
+
+
+def project_settings(project_file: str | None = None) -> MultiTenantSettings:
+    """Return the section `multi_tenant` of a project file, as `open_project` does."""
+    return open_project(project_file).multi_tenant
 
 
 def report_dir() -> str:
@@ -114,6 +119,16 @@ class Fleet:
 
 
 @asynccontextmanager
+async def open_store(fleet_conn_id: str) -> AsyncIterator[FleetStore]:
+    """Open the fleet store, and close it at the end."""
+    store = await FleetStoreHook(fleet_conn_id).get_store()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
 async def open_fleet(
     project_file: str | None, *, fleet_conn_id: str, targets: Collection[str] = (), hands_over: bool = False
 ) -> AsyncIterator[Fleet]:
@@ -128,8 +143,7 @@ async def open_fleet(
             stack.push_async_callback(cache.aclose)
         registry = await open_registry(settings.tenant_registry, cache)
         stack.push_async_callback(registry.aclose)
-        store = await FleetStoreHook(fleet_conn_id).get_store()
-        stack.push_async_callback(store.aclose)
+        store = await stack.enter_async_context(open_store(fleet_conn_id))
         sink = await stack.enter_async_context(open_sink(settings.access)) if hands_over else None
         fleet = Fleet(settings=settings, registry=registry, store=store, opened=stack, credentials=sink)
         await fleet.connect(targets)

@@ -1,10 +1,13 @@
 """The fleet store: tenant state, operation history and rollouts."""
 
+from .alerts import AlertRecord, AlertStore
 from .recorder import Recorder
 from .rollouts import MemberStatus, RolloutMember, RolloutRecord, RolloutStatus, RolloutStore, StageState
 from .store import FingerprintRecord, FleetStore, OperationRecord, Run, ScriptRecord, VersionRecord
 
 __all__ = [
+    "AlertRecord",
+    "AlertStore",
     "FingerprintRecord",
     "FleetStore",
     "MemberStatus",

@@ -1,6 +1,7 @@
 """The settings of a project, `project.yaml`."""
 
 from .access import AccessSettings, SinkSettings
+from .alerts import AlertRule, AlertSettings, NotifierSettings
 from .loader import check_section, load_project
 from .mapping import FieldMapping, FieldName
 from .project import (
@@ -37,6 +38,8 @@ from .rollout import (
 __all__ = [
     "DAYS",
     "AccessSettings",
+    "AlertRule",
+    "AlertSettings",
     "ApiRegistrySettings",
     "AutomationSettings",
     "BudgetSettings",
@@ -50,6 +53,7 @@ __all__ = [
     "GraphqlSettings",
     "MaintenanceSettings",
     "MultiTenantSettings",
+    "NotifierSettings",
     "PlacementRule",
     "ProjectSettings",
     "RegistryConfig",

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from ..errors import SettingsError
 from ..tenants import TenantInfo
 from .access import AccessSettings
+from .alerts import AlertSettings
 from .registries import CacheSettings, RegistrySettings, SourceSettings, SyncSettings
 from .rollout import RolloutSettings
 from .section import SAFE_NAME, NonEmpty, Section
@@ -107,6 +108,7 @@ class MultiTenantSettings(Section):
     automation: AutomationSettings = AutomationSettings()
     rollout: RolloutSettings = RolloutSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @field_validator("sync")
     @classmethod
