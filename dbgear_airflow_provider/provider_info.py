@@ -144,6 +144,7 @@ def get_provider_info() -> dict[str, Any]:
                     "dbgear_airflow_provider.operators.rollout_batches",
                     "dbgear_airflow_provider.operators.rollout_gate",
                     "dbgear_airflow_provider.operators.rollout_report",
+                    "dbgear_airflow_provider.operators.scale",
                     "dbgear_airflow_provider.operators.summarize",
                     "dbgear_airflow_provider.operators.sync",
                     "dbgear_airflow_provider.operators.synced_tenants",

@@ -278,10 +278,15 @@ class FleetStore:
         query = sa.select(tenant_instances).where(tenant_instances.c.tenant_id == tenant_id)
         return await self.rows(query.order_by(tenant_instances.c.instance))
 
-    async def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    async def rows(self, query: sa.Executable) -> list[dict[str, Any]]:
         """Return the rows of a query over the store's tables, each keyed by its columns."""
         async with self._begin() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def insert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+        """Add a row to one of the store's tables."""
+        async with self._begin() as connection:
+            await connection.execute(sa.insert(table), dict(row))
 
     async def aclose(self) -> None:
         """Close all connections."""

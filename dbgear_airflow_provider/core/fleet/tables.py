@@ -195,3 +195,17 @@ alerts = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("told", sa.JSON, nullable=False),
 )
+
+# Changes of the slots of targets' pools. reason: in words. load: as it was measured, JSON.
+scalings = sa.Table(
+    "dbgear_scalings",
+    metadata,
+    sa.Column("id", _BIGINT, primary_key=True, autoincrement=True),
+    sa.Column("target", sa.String(64), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("slots_before", sa.Integer, nullable=False),
+    sa.Column("slots_after", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("load", sa.JSON, nullable=False),
+    sa.Index("dbgear_scalings_target", "target", "id"),
+)
