@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG
 
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.operators.alert import DbgearAlertOperator
+from dbgear_airflow_provider.operators.dag_parts import by_cron
 
 # Read at parse time: a project without rules has nothing to tell, and no DAG.
 if project_settings().alerts.rules:
     with DAG(
         "tenant_alerts",
         description="Tell what is wrong with the fleet",
-        schedule=CronTriggerTimetable("*/5 * * * *", timezone="UTC", run_immediately=timedelta()),
+        schedule=by_cron("*/5 * * * *"),
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=True,

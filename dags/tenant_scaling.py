@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG
 
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.operators.dag_parts import by_cron
 from dbgear_airflow_provider.operators.scale import DbgearScaleOperator
 
 # Read at parse time: where nothing is scaled, there is no DAG.
@@ -14,7 +15,7 @@ if project_settings().scaling is not None:
     with DAG(
         "tenant_scaling",
         description="Let pools follow the load",
-        schedule=CronTriggerTimetable("*/2 * * * *", timezone="UTC", run_immediately=timedelta()),
+        schedule=by_cron("*/2 * * * *"),
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=True,
