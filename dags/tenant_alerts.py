@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
+from dbgear_airflow_provider.dag_parts import by_cron
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.operators.alert import DbgearAlertOperator
-from dbgear_airflow_provider.operators.dag_parts import by_cron
 
 # Read at parse time: a project without rules has nothing to tell, and no DAG.
 if project_settings().alerts.rules:

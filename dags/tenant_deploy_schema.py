@@ -11,10 +11,10 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from dbgear_airflow_provider.dag_parts import active_tasks, in_flight_param, query_param
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
 from dbgear_airflow_provider.notifications.late import deadline
-from dbgear_airflow_provider.operators.dag_parts import active_tasks, in_flight_param, query_param
 from dbgear_airflow_provider.operators.migrate import DbgearMigrateOperator
 from dbgear_airflow_provider.operators.rollback import DbgearRollbackOperator
 from dbgear_airflow_provider.operators.rollout import DbgearRolloutOperator

@@ -7,10 +7,10 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from dbgear_airflow_provider.dag_parts import active_tasks, by_cron, isolation_param, query_param
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
 from dbgear_airflow_provider.notifications.late import deadline
-from dbgear_airflow_provider.operators.dag_parts import active_tasks, by_cron, isolation_param, query_param
 from dbgear_airflow_provider.operators.drift import DbgearDriftOperator
 from dbgear_airflow_provider.operators.plan import DbgearPlanOperator
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from dbgear_airflow_provider.dag_parts import active_tasks, in_flight_param, isolation_param, query_param
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
 from dbgear_airflow_provider.notifications.late import deadline
-from dbgear_airflow_provider.operators.dag_parts import active_tasks, in_flight_param, isolation_param, query_param
 from dbgear_airflow_provider.operators.list_tenants import DbgearListTenantsOperator
 from dbgear_airflow_provider.operators.provision import DbgearProvisionOperator
 from dbgear_airflow_provider.operators.render import DbgearRenderOperator

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
+from dbgear_airflow_provider.dag_parts import by_cron
 from dbgear_airflow_provider.hooks.project import project_settings
-from dbgear_airflow_provider.operators.dag_parts import by_cron
 from dbgear_airflow_provider.operators.scale import DbgearScaleOperator
 
 # Read at parse time: where nothing is scaled, there is no DAG.

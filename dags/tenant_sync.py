@@ -12,10 +12,10 @@ from typing import Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
 
+from dbgear_airflow_provider.dag_parts import by_cron
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
 from dbgear_airflow_provider.notifications.late import deadline
-from dbgear_airflow_provider.operators.dag_parts import by_cron
 from dbgear_airflow_provider.operators.revoke_access import DbgearRevokeAccessOperator
 from dbgear_airflow_provider.operators.sync import DbgearSyncOperator
 from dbgear_airflow_provider.operators.synced_tenants import DbgearSyncedTenantsOperator

@@ -7,8 +7,8 @@ from typing import get_args
 
 from airflow.sdk import CronTriggerTimetable, Param
 
-from ..core.settings import MultiTenantSettings
-from ..core.tenants import IsolationStrategy
+from .core.settings import MultiTenantSettings
+from .core.tenants import IsolationStrategy
 
 
 def by_cron(expression: str) -> CronTriggerTimetable:
