@@ -6,9 +6,13 @@ from .lending import borrowing
 from .mysql import MySQLServer
 from .postgresql import PostgresServer
 from .roles import RoleRequest, RoleScript, RoleState
+from .vitals import Activity, Busy, Counter, Vitals
 
 __all__ = [
+    "Activity",
+    "Busy",
     "CloneSource",
+    "Counter",
     "ExpectedLedger",
     "Grant",
     "GrantedOn",
@@ -23,5 +27,6 @@ __all__ = [
     "ServerAddress",
     "Session",
     "Timeouts",
+    "Vitals",
     "borrowing",
 ]

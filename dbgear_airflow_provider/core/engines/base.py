@@ -20,6 +20,7 @@ from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot
 from ..tenants.naming import SHORTEST_LIMIT, NameLimit
 from .lending import Lender
 from .roles import RoleRequest, RoleScript, RoleState
+from .vitals import Activity, Vitals
 
 if TYPE_CHECKING:
     from .cloning import CloneSource
@@ -255,6 +256,17 @@ class Session(ABC):
     @abstractmethod
     async def end_other_sessions(self, databases: Sequence[str]) -> None:
         """Tell those of `other_sessions` to end that may be ended. Does not wait for their end."""
+
+    @abstractmethod
+    async def vitals(self, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
+        """Return what the catalog says of the health of namespaces, by a few queries for hundreds of them.
+
+        Raises LockTimeoutError where somebody has locked a table of one of them for himself alone.
+        """
+
+    @abstractmethod
+    async def activity(self) -> Activity:
+        """Return what the server is doing, as far as we may see it."""
 
     @abstractmethod
     async def role_state(self, request: RoleRequest) -> RoleState:

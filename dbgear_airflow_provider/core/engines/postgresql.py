@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from textwrap import shorten
@@ -29,11 +30,19 @@ from ..errors import (
 )
 from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot, ledger_name
 from ..schema.ddl import executed, literal
-from . import postgresql_catalog, postgresql_clone, postgresql_describe, postgresql_grants, postgresql_roles
+from . import (
+    postgresql_catalog,
+    postgresql_clone,
+    postgresql_describe,
+    postgresql_grants,
+    postgresql_roles,
+    postgresql_vitals,
+)
 from .base import ExpectedLedger, Grant, OtherSession, Scope, Server, ServerAddress, Session, Timeouts
 from .cloning import CloneSource
 from .describing import snapshots
 from .roles import RoleRequest, RoleScript, RoleState
+from .vitals import Activity, Vitals
 
 CONNECT_TIMEOUT_S = 15
 # Connection.extra keys that reach the driver; all others are refused by the hook.
@@ -286,6 +295,16 @@ class PostgresSession(Session):
     @override
     async def end_other_sessions(self, databases: Sequence[str]) -> None:
         await self._fetch(postgresql_grants.END_SESSIONS, list(databases))
+
+    @override
+    async def vitals(self, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
+        return await postgresql_vitals.vitals(self._fetch, namespaces)
+
+    @override
+    async def activity(self) -> Activity:
+        begun = time.perf_counter()
+        await self._fetch("SELECT 1")
+        return await postgresql_vitals.activity(self._fetch, time.perf_counter() - begun)
 
     @override
     async def role_state(self, request: RoleRequest) -> RoleState:

@@ -1,6 +1,7 @@
 """The fleet store: tenant state, operation history and rollouts."""
 
 from .alerts import AlertRecord, AlertStore
+from .health import HealthRecord, HealthStatus, HealthStore
 from .recorder import Recorder
 from .rollouts import MemberStatus, RolloutMember, RolloutRecord, RolloutStatus, RolloutStore, StageState
 from .store import FingerprintRecord, FleetStore, OperationRecord, Run, ScriptRecord, VersionRecord
@@ -10,6 +11,9 @@ __all__ = [
     "AlertStore",
     "FingerprintRecord",
     "FleetStore",
+    "HealthRecord",
+    "HealthStatus",
+    "HealthStore",
     "MemberStatus",
     "OperationRecord",
     "Recorder",

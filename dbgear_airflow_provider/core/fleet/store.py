@@ -19,6 +19,7 @@ from sqlalchemy.schema import CreateColumn
 
 from ..errors import SourceUnavailableError
 from .alerts import AlertStore
+from .health import HealthStore
 from .recorder import BATCH_ROWS, Recorder, recording, storable
 from .rollouts import RolloutStore
 from .tables import metadata, migration_scripts, operations, tenant_instances
@@ -97,7 +98,8 @@ class FleetStore:
     """The fleet store in a database of its own or shared with other tables (all of ours begin with `dbgear_`).
 
     url: of SQLAlchemy, with an async driver (`sqlite+aiosqlite`, `postgresql+asyncpg`, `mysql+asyncmy`).
-    Methods raise SourceUnavailableError when the database cannot be reached. rollouts, alerts: what it keeps of those.
+    Methods raise SourceUnavailableError when the database cannot be reached. rollouts, alerts, health: what it keeps of
+    those.
     """
 
     def __init__(self, url: str | sa.URL) -> None:
@@ -106,6 +108,7 @@ class FleetStore:
         self._engine = create_async_engine(url, pool_pre_ping=True, connect_args=connect_args, hide_parameters=True)
         self.rollouts = RolloutStore(self._begin, url.get_backend_name())
         self.alerts = AlertStore(self._begin)
+        self.health = HealthStore(self._begin, url.get_backend_name())
 
     async def prepare(self) -> None:
         """Create the tables, columns and indexes that are missing. Safe to repeat, and in several processes at once."""

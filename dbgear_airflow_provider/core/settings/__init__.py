@@ -2,6 +2,7 @@
 
 from .access import AccessSettings, SinkSettings
 from .alerts import AlertRule, AlertSettings, NotifierSettings
+from .health import HealthSettings, Limits, SqlCheck, Thresholds
 from .loader import check_section, load_project
 from .mapping import FieldMapping, FieldName
 from .project import (
@@ -53,6 +54,8 @@ __all__ = [
     "FieldMapping",
     "FieldName",
     "GraphqlSettings",
+    "HealthSettings",
+    "Limits",
     "MaintenanceSettings",
     "MultiTenantSettings",
     "NotifierSettings",
@@ -66,10 +69,12 @@ __all__ = [
     "SinkSettings",
     "SlotBounds",
     "SourceSettings",
+    "SqlCheck",
     "StageSettings",
     "SyncSettings",
     "TargetSettings",
     "TemplateSettings",
+    "Thresholds",
     "WindowSettings",
     "check_section",
     "load_project",

@@ -12,6 +12,7 @@ from ..errors import SettingsError
 from ..tenants import TenantInfo
 from .access import AccessSettings
 from .alerts import AlertSettings
+from .health import HealthSettings
 from .registries import CacheSettings, RegistrySettings, SourceSettings, SyncSettings
 from .rollout import RolloutSettings
 from .section import SAFE_NAME, NonEmpty, Section
@@ -135,6 +136,7 @@ class MultiTenantSettings(Section):
     automation: AutomationSettings = AutomationSettings()
     rollout: RolloutSettings = RolloutSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    health: HealthSettings = HealthSettings()
     alerts: AlertSettings = AlertSettings()
     scaling: ScalingSettings | None = None
 
