@@ -3,8 +3,10 @@
 from .drift import DriftReport
 from .engine import TenantAutomationEngine
 from .rehearsal_report import RehearsalReport
+from .rendered import rendered_file
 from .report import RunReport, build_report
 from .results import OperationResult, OperationStatus, failure_text, raise_for_failures
+from .rollout_course import begin_rollout, end_rollout
 from .rollout_plan import RolloutPlan, RolloutRequest, plan_rollout, rehearse_rollout
 from .rollout_stage import RolloutWork
 from .rollout_text import estimate_text, rollout_markdown, rollout_table
@@ -26,8 +28,10 @@ __all__ = [
     "SyncPlan",
     "TenantAutomationEngine",
     "apply_sync",
+    "begin_rollout",
     "build_report",
     "cut_batches",
+    "end_rollout",
     "estimate_text",
     "failure_text",
     "last_reads",
@@ -35,6 +39,7 @@ __all__ = [
     "plan_sync",
     "raise_for_failures",
     "rehearse_rollout",
+    "rendered_file",
     "rollout_markdown",
     "rollout_table",
     "select_tenants",
