@@ -186,6 +186,7 @@ def get_provider_info() -> dict[str, Any]:
             ),
             _connection_type("project", "DbgearProjectRegistryHook", "DBGear project", _PROJECT_FIELDS),
         ],
+        "cli": ["dbgear_airflow_provider.cli.definition.get_cli_commands"],
         "plugins": [{"name": "dbgear", "plugin-class": "dbgear_airflow_provider.plugins.plugin.DbgearPlugin"}],
         "config": {
             "dbgear": {

@@ -2,6 +2,7 @@
 
 from .drift import DriftReport
 from .engine import TenantAutomationEngine
+from .rebuild import RebuildReport, rebuild_state
 from .rehearsal_report import RehearsalReport
 from .rendered import rendered_file
 from .report import RunReport, build_report
@@ -19,6 +20,7 @@ __all__ = [
     "DriftReport",
     "OperationResult",
     "OperationStatus",
+    "RebuildReport",
     "RehearsalReport",
     "RolloutPlan",
     "RolloutRequest",
@@ -38,6 +40,7 @@ __all__ = [
     "plan_rollout",
     "plan_sync",
     "raise_for_failures",
+    "rebuild_state",
     "rehearse_rollout",
     "rendered_file",
     "rollout_markdown",

@@ -1,12 +1,16 @@
 """The fleet store: tenant state, operation history and rollouts."""
 
+from .instances import InstanceRecord
 from .recorder import Recorder
 from .rollouts import MemberStatus, RolloutMember, RolloutRecord, RolloutStatus, RolloutStore, StageState
+from .status import FleetStatus
 from .store import FingerprintRecord, FleetStore, OperationRecord, Run, ScriptRecord, VersionRecord
 
 __all__ = [
     "FingerprintRecord",
+    "FleetStatus",
     "FleetStore",
+    "InstanceRecord",
     "MemberStatus",
     "OperationRecord",
     "Recorder",
