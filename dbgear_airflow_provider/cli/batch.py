@@ -9,6 +9,7 @@ from ..core.automation import RolloutPlan, RolloutRequest, begin_rollout, plan_r
 from ..core.errors import InvalidInputError, SettingsError
 from ..core.fleet import RolloutRecord
 from ..hooks.project import Fleet
+from .definition import ACTIVE
 from .output import as_json, print_rows, tell, tell_rejected, write_report
 from .rollout import Course
 from .running import Exit, command, new_run, open_project, parallel
@@ -17,8 +18,7 @@ from .running import Exit, command, new_run, open_project, parallel
 @command
 async def deploy_schema(args: Namespace) -> Exit:
     """Plan a rollout and carry it out, or go on with one."""
-    if args.retry_failed and not args.resume:
-        raise InvalidInputError("not without --resume", where="--retry-failed", allowed="with --resume ID")
+    _check(args)
     async with open_project(args, hands_over=not args.dry_run) as fleet:
         run = new_run(fleet.store)
         there = await fleet.store.rollouts.require(args.resume) if args.resume else None
@@ -38,6 +38,18 @@ async def deploy_schema(args: Namespace) -> Exit:
         return await Course(fleet, plan.rollout_id, run, args, in_flight=parallel(args, fleet)).carry_out()
 
 
+def _check(args: Namespace) -> None:
+    if not args.resume:
+        if args.retry_failed:
+            raise InvalidInputError("not without --resume", where="--retry-failed", allowed="with --resume ID")
+        return
+    for option, value in (("--filter", args.query), ("--migration", args.migration), ("--to", args.to)):
+        if value is not None:
+            raise InvalidInputError(
+                "not with --resume", where=option, received=value, allowed="the rollout keeps its own"
+            )
+
+
 async def _plan(fleet: Fleet, args: Namespace, rollout_id: str, there: RolloutRecord | None) -> RolloutPlan:
     request = _request(fleet, args) if there is None else RolloutRequest.resumed(there)
     tenants = await fleet.registry.search_tenants(request.query)
@@ -55,7 +67,7 @@ def _request(fleet: Fleet, args: Namespace) -> RolloutRequest:
             "no scripts", where="multi_tenant.rollout.migrations", allowed="a folder, or one script, or --migration"
         )
     # Who resumes it may do so from another folder.
-    return RolloutRequest(query=args.query, migrations=str(migrations.resolve()), to=args.to)
+    return RolloutRequest(query=args.query or ACTIVE, migrations=str(migrations.resolve()), to=args.to)
 
 
 def _rows(plan: RolloutPlan) -> list[dict[str, str | None]]:

@@ -15,7 +15,7 @@ from airflow.cli.cli_config import (
     positive_int,
 )
 
-_ACTIVE = "status = 'active'"
+ACTIVE = "status = 'active'"
 
 
 def _arg(*flags: str, **options: Any) -> Arg:
@@ -61,13 +61,13 @@ ARG_DASHBOARD = _arg(
 )
 
 
-def _query(default: str | None) -> Arg:
+def _query(default: str) -> Arg:
+    # No default of argparse: with --resume, a query that is given is an error.
     return _arg(
         "--query",
         "--filter",
-        default=default,
         metavar="QUERY",
-        help=f"Which tenants, in the tenant query language (default: {default or 'all'})",
+        help=f"Which tenants, in the tenant query language (default: {default})",
     )
 
 
@@ -81,13 +81,15 @@ def _command(name: str, help: str, function: str, *args: Arg) -> ActionCommand: 
         name=name,
         help=help,
         func=lazy_load_command(f"dbgear_airflow_provider.cli.{function}"),
-        args=(*args, *output, ARG_CONFIG, ARG_VERBOSE),
+        args=(*args, *output, ARG_VERBOSE),
     )
 
 
 _TENANT = (
-    _command("list", "List the tenants of the registry", "tenant.list_tenants", _query(None)),
-    _command("show", "Show a tenant: what the registry and the fleet store know", "tenant.show", ARG_TENANT_ID),
+    _command("list", "List the tenants of the registry", "tenant.list_tenants", _query("all"), ARG_CONFIG),
+    _command(
+        "show", "Show a tenant: what the registry and the fleet store know", "tenant.show", ARG_TENANT_ID, ARG_CONFIG
+    ),
     _command(
         "sync",
         "Bring the registry to what its sources say",
@@ -96,16 +98,26 @@ _TENANT = (
         _dry_run("Read and compare, print the differences, write nothing"),
         ARG_FORCE,
         ARG_REPORT,
+        ARG_CONFIG,
     ),
-    _command("render", "Render the documents of tenants", "tenant.render", _query(_ACTIVE), ARG_DIRECTORY, ARG_FORMAT),
+    _command(
+        "render",
+        "Render the documents of tenants",
+        "tenant.render",
+        _query(ACTIVE),
+        ARG_DIRECTORY,
+        ARG_FORMAT,
+        ARG_CONFIG,
+    ),
     _command(
         "provision",
         "Create what tenants do not have yet of their documents",
         "tenant.provision",
-        _query(_ACTIVE),
+        _query(ACTIVE),
         ARG_PARALLEL,
         _dry_run("Connect and read, change nothing; the report has the exact statements"),
         ARG_REPORT,
+        ARG_CONFIG,
     ),
 )
 _BATCH = (
@@ -113,7 +125,7 @@ _BATCH = (
         "deploy-schema",
         "Roll migrations out over the tenants, in the stages of the project file",
         "batch.deploy_schema",
-        _query(_ACTIVE),
+        _query(ACTIVE),
         ARG_MIGRATION,
         ARG_TO,
         ARG_PARALLEL,
@@ -122,6 +134,7 @@ _BATCH = (
         ARG_RESUME,
         ARG_RETRY_FAILED,
         ARG_REPORT,
+        ARG_CONFIG,
     ),
 )
 _MONITOR = (_command("status", "Show how the fleet stands", "monitor.status", ARG_DASHBOARD),)
@@ -131,6 +144,7 @@ _FLEET = (
         "Rebuild the fleet store's state of tenants from what the servers hold",
         "fleet.rebuild",
         _dry_run("Look for the instances, write nothing"),
+        ARG_CONFIG,
     ),
 )
 

@@ -26,7 +26,8 @@ async def status(args: Namespace) -> Exit:
     """Print how the fleet stands, once or live."""
     store = await FleetStoreHook().get_store()
     try:
-        if not (args.dashboard and sys.stdout.isatty() and terminal.is_there()):
+        is_live = args.dashboard and args.output == "table" and sys.stdout.isatty() and terminal.is_there()
+        if not is_live:
             found = await store.status.read()
             print_tables(_tables(found), found.document(), args.output)
             return Exit.OK

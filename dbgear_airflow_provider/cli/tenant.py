@@ -15,6 +15,7 @@ from ..core.errors import SettingsError, SyncRefusedError
 from ..core.settings import MultiTenantSettings
 from ..core.tenants import TenantInfo
 from ..hooks.sync import plan_registry_sync
+from .definition import ACTIVE
 from .output import as_json, print_data, print_rows, print_tables, progress, tell, tell_rejected, write_report
 from .results import ended
 from .running import Exit, command, new_run, open_project, parallel
@@ -132,10 +133,11 @@ async def render(args: Namespace) -> Exit:
             (folder / name).write_text(text, encoding="utf-8")
 
     async with open_project(args) as fleet:
-        tenants = await fleet.registry.search_tenants(args.query)
+        query = args.query or ACTIVE
+        tenants = await fleet.registry.search_tenants(query)
         tell_rejected(await fleet.registry.rejected_records())
         if not tenants:
-            tell(f"no tenant matches: {args.query}")
+            tell(f"no tenant matches: {query}")
             return Exit.OK
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +157,7 @@ async def provision(args: Namespace) -> Exit:
     """Provision the tenants that match."""
     async with open_project(args, hands_over=not args.dry_run) as fleet:
         run = new_run(fleet.store)
-        chosen = await choose(fleet, args.query, _PROVISION)
+        chosen = await choose(fleet, args.query or ACTIVE, _PROVISION)
         await fleet.store.record([result.record(run, dry_run=args.dry_run) for result in chosen.clashing])
         results = [*chosen.clashing]
         if chosen.tenants:

@@ -57,9 +57,9 @@ class StatusStore:
             runs = await connection.execute(_runs())
         return FleetStatus(
             read_at=datetime.now(UTC),
-            instances=[dict(row) for row in instances.mappings()],
-            health=[dict(row) for row in healths.mappings()],
-            runs=[{**row, "started_at": _iso(row["started_at"])} for row in runs.mappings()],
+            instances=_rows(instances),
+            health=_rows(healths),
+            runs=[{**row, "started_at": _iso(row["started_at"])} for row in _rows(runs)],
             rollouts=[await self._told(record) for record in await self._rollouts.newest(_ROLLOUTS)],
         )
 
@@ -111,6 +111,11 @@ def _runs() -> sa.Select[Any]:
         .order_by(sa.func.max(operations.c.id).desc())
         .limit(_RUNS)
     )
+
+
+def _rows(result: sa.CursorResult[Any]) -> list[dict[str, Any]]:
+    # SQLAlchemy's names of columns are a kind of str that YAML does not know.
+    return [{str(name): value for name, value in row.items()} for row in result.mappings()]
 
 
 def _iso(moment: datetime) -> str:

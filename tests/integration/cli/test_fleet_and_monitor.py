@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.integration.cli.shell import Shell
 
@@ -108,6 +109,7 @@ def test_the_status_counts_instances_runs_and_rollouts(shell: Shell) -> None:
         ("migrate", 1, 0),
         ("provision", 2, 1),
     ]
+    assert yaml.safe_load(shell("monitor", "status", "-o", "yaml").out)["runs"] == document["runs"]
     (rollout,) = document["rollouts"]
     assert (rollout["status"], rollout["version"], rollout["instances"], rollout["done"]) == ("done", "2.1", 1, 1)
     # Where there is no terminal, a dashboard is printed once.

@@ -72,6 +72,7 @@ def test_nothing_selected_is_no_failure(shell: Shell, output: str) -> None:
         (["tenant", "provision", "--dry-run", "--report", "tenants.csv/report.json"], "--report: cannot be written"),
         (["batch", "deploy-schema", "--resume", "R1"], "rollout: no such rollout; received 'R1'"),
         (["batch", "deploy-schema", "--retry-failed"], "--retry-failed: not without --resume"),
+        (["batch", "deploy-schema", "--resume", "R1", "--to", "2.1"], "--to: not with --resume; received '2.1'"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(shell: Shell, words: list[str], told: str) -> None:

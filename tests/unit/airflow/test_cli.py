@@ -16,7 +16,7 @@ LINES = [
     ("tenant show T0001 -o json", {"tenant_id": "T0001", "output": "json"}),
     ("tenant sync --source crm --source billing --dry-run", {"source": ["crm", "billing"], "dry_run": True}),
     ("tenant sync", {"source": None, "dry_run": False, "force": False, "report": None}),
-    ("tenant provision --parallel 10 --output yaml", {"query": "status = 'active'", "parallel": 10, "output": "yaml"}),
+    ("tenant provision --parallel 10 --output yaml", {"query": None, "parallel": 10, "output": "yaml"}),
     ("tenant provision --filter tier='basic' --config p.yaml", {"query": "tier='basic'", "config": "p.yaml"}),
     ("tenant render --directory out", {"directory": "out", "output": "yaml"}),
     ("batch deploy-schema --migration v2.1.sql --to 2.1", {"migration": "v2.1.sql", "to": "2.1", "approve": False}),
@@ -41,7 +41,15 @@ def test_lines_are_understood(parser: ArgumentParser, line: str, expected: dict[
 
 @pytest.mark.parametrize(
     "line",
-    ["", "tenant", "tenant drop", "tenant show", "tenant provision --parallel 0", "tenant list -o xml", "batch backup"],
+    [
+        "",
+        "tenant",
+        "tenant drop",
+        "tenant show",
+        "tenant provision --parallel 0",
+        "tenant list -o xml",
+        "monitor status --config x",
+    ],
 )
 def test_other_lines_end_with_exit_code_2(parser: ArgumentParser, line: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -64,7 +72,7 @@ def test_every_command_is_there_and_has_help(parser: ArgumentParser, capsys: Any
     for words in commands(dbgear):
         with pytest.raises(SystemExit):
             parser.parse_args(["dbgear", *words, "--help"])
-        assert "--config" in capsys.readouterr().out
+        assert "--output" in capsys.readouterr().out
     from dbgear_airflow_provider.cli.definition import get_cli_commands
 
     (group,) = get_cli_commands()
