@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from argparse import Namespace
+from contextlib import suppress
 from datetime import UTC, datetime
 from getpass import getuser
 
 from ..core.automation import RolloutWork, end_rollout, estimate_text, rollout_table
+from ..core.errors import SourceUnavailableError
 from ..core.fleet import Run
 from ..core.rollout import RolloutReport, Verdict, build_report
 from ..hooks.project import Fleet
@@ -25,11 +27,12 @@ class Course:
         self._store = fleet.store.rollouts
 
     async def carry_out(self) -> Exit:
-        """Go through the stages; print what became of every instance. Interrupted, the rollout is paused."""
+        """Go through the stages; print what became of every instance. Whatever breaks it off, the rollout is paused."""
         try:
             waits = await self._stages()
-        except asyncio.CancelledError:
-            await asyncio.shield(self._store.set_status(self._id, "paused", of=["running"]))
+        except BaseException:
+            with suppress(SourceUnavailableError):  # then it stays as it is, and can be resumed all the same
+                await asyncio.shield(self._store.set_status(self._id, "paused", of=["running"]))
             tell(f"rollout {self._id} is paused; go on with --resume {self._id}")
             raise
         if not waits:

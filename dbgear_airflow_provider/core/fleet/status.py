@@ -57,8 +57,8 @@ class StatusStore:
             runs = await connection.execute(_runs())
         return FleetStatus(
             read_at=datetime.now(UTC),
-            instances=_rows(instances),
-            health=_rows(healths),
+            instances=_in_order(_rows(instances)),
+            health=_in_order(_rows(healths)),
             runs=[{**row, "started_at": _iso(row["started_at"])} for row in _rows(runs)],
             rollouts=[await self._told(record) for record in await self._rollouts.newest(_ROLLOUTS)],
         )
@@ -80,7 +80,7 @@ class StatusStore:
 
 def _counted(table: sa.Table, *names: str) -> sa.Select[Any]:
     columns = [table.c[name] for name in names]
-    return sa.select(*columns, sa.func.count().label("instances")).group_by(*columns).order_by(*columns)
+    return sa.select(*columns, sa.func.count().label("instances")).group_by(*columns)
 
 
 _INSTANCES = _counted(tenant_instances, "target", "state", "version")
@@ -116,6 +116,11 @@ def _runs() -> sa.Select[Any]:
 def _rows(result: sa.CursorResult[Any]) -> list[dict[str, Any]]:
     # SQLAlchemy's names of columns are a kind of str that YAML does not know.
     return [{str(name): value for name, value in row.items()} for row in result.mappings()]
+
+
+def _in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    # Not by the database: PostgreSQL's NULLs are last, MySQL's first, and each has its own order of texts.
+    return sorted(rows, key=lambda row: [value or "" for value in row.values()][:-1])
 
 
 def _iso(moment: datetime) -> str:
