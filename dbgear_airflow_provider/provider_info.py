@@ -132,6 +132,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "dbgear_airflow_provider.operators.alert",
                     "dbgear_airflow_provider.operators.drift",
+                    "dbgear_airflow_provider.operators.healthcheck",
                     "dbgear_airflow_provider.operators.list_tenants",
                     "dbgear_airflow_provider.operators.migrate",
                     "dbgear_airflow_provider.operators.plan",
@@ -189,6 +190,7 @@ def get_provider_info() -> dict[str, Any]:
             _connection_type("project", "DbgearProjectRegistryHook", "DBGear project", _PROJECT_FIELDS),
         ],
         "notifications": ["dbgear_airflow_provider.notifications.dbgear.DbgearNotifier"],
+        "cli": ["dbgear_airflow_provider.cli.definition.get_cli_commands"],
         "plugins": [{"name": "dbgear", "plugin-class": "dbgear_airflow_provider.plugins.plugin.DbgearPlugin"}],
         "config": {
             "dbgear": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from airflow.sdk.configuration import conf, get_airflow_config
 from ..core.automation import OperationResult, Selection, TenantAutomationEngine, select_tenants
 from ..core.credentials import CredentialSink
 from ..core.engines import Server
+from ..core.errors import SettingsError
 from ..core.fleet import FleetStore, Run
 from ..core.registries import TenantRegistryProvider
 from ..core.settings import MultiTenantSettings, ProjectSettings, load_project
 from ..core.templating import TenantTemplateEngine
+from ..core.tenants import TenantInfo
 from .cache import open_cache
 from .credentials import open_sink
 from .fleet import FleetStoreHook
@@ -70,6 +72,14 @@ class Fleet:
             )
             self.opened.push_async_callback(self.servers[name].aclose)
             self.opened.callback(gauge_connections, self.servers[name])
+
+    async def connect_for(self, tenants: Collection[TenantInfo]) -> None:
+        """Open the targets that tenants live on; one that no rule places is told of by its own operation."""
+        targets = set()
+        for tenant in tenants:
+            with suppress(SettingsError):
+                targets.add(self.settings.target_of(tenant))
+        await self.connect(sorted(targets))
 
     async def select(self, query: str, target: str, isolation: Collection[str] = ()) -> Selection:
         """Select the tenants that match a query and live on a target that is connected. See `select_tenants`."""

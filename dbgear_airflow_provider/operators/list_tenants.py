@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from ..core.automation import OperationResult, OperationStatus, cut_batches
+from ..core.automation import cut_batches
 from ..core.tenants import IsolationStrategy
 from ..hooks.project import open_fleet
 from .base import DbgearOperator, as_list, run_of
@@ -51,9 +51,7 @@ class DbgearListTenantsOperator(DbgearOperator):
         async with open_fleet(self.project_file, fleet_conn_id=self.fleet_conn_id, targets=[self.target]) as fleet:
             selection = await fleet.select(self.query, self.target, isolation)
             run = run_of(context, fleet.store)
-            await fleet.store.record(
-                [_clash(tenant_id, why, self.operation).record(run) for tenant_id, why in selection.clashing.items()]
-            )
+            await fleet.store.record([result.record(run) for result in selection.clash_results(self.operation)])
             max_batches = self.max_batches or fleet.settings.automation.max_mapped_tasks
         for error in selection.rejected:
             self.log.warning("left out: %s", error)
@@ -67,8 +65,3 @@ class DbgearListTenantsOperator(DbgearOperator):
         self.log.info("%d tenants on target %s in %d batches", len(tenant_ids), self.target, len(batches))
         context["ti"].xcom_push("rejected", [error.message for error in selection.rejected])
         return batches
-
-
-def _clash(tenant_id: str, why: str, operation: str) -> OperationResult:
-    details = {"error_kind": "NameClashError", "transient": False, "attempts": 0}
-    return OperationResult(tenant_id, operation, OperationStatus.ERROR, 0.0, why, details)

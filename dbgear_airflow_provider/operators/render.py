@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
-import yaml
 from airflow.sdk import Context, ObjectStoragePath
 
-from ..core.automation import OperationStatus
+from ..core.automation import OperationStatus, rendered_file
 from ..hooks.project import open_fleet
 from .base import DbgearOperator, run_folder, write_text
 
@@ -50,6 +48,5 @@ class DbgearRenderOperator(DbgearOperator):
 
 
 def _write(folder: ObjectStoragePath, tenant_id: str, documents: Mapping[str, Any]) -> None:
-    text = yaml.safe_dump(dict(documents), allow_unicode=True, sort_keys=False)
-    # An id is text of the registry's, not a path.
-    write_text(folder / f"{quote(tenant_id, safe='')}.yaml", text)
+    name, text = rendered_file(tenant_id, documents)
+    write_text(folder / name, text)

@@ -12,16 +12,16 @@ from ..core.automation import (
     OperationStatus,
     RolloutPlan,
     RolloutRequest,
+    begin_rollout,
     failure_text,
     plan_rollout,
     rehearse_rollout,
 )
 from ..core.automation.rollout_plan import Approval
 from ..core.errors import InvalidInputError, SettingsError, TenantsFailedError
-from ..core.fleet import RolloutRecord, RolloutStore
 from ..hooks.project import Fleet, open_fleet
 from .base import as_bool, as_int, run_folder, run_key, write_json
-from .base_rollout import DbgearRolloutTaskOperator, targets_of
+from .base_rollout import DbgearRolloutTaskOperator
 
 _ACTIONS = ("deploy", "resume", "retry", "undo")
 
@@ -125,13 +125,11 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
     async def _begin(self, context: Context, fleet: Fleet, rollout_id: str, dry_run: bool) -> dict[str, Any]:
         store = fleet.store.rollouts
         there = await store.get(rollout_id) if self.action == "deploy" else await store.require(rollout_id)
-        if there is not None and there.status == "undone":
-            raise InvalidInputError("it is undone", where=f"rollout {rollout_id}", allowed="a new one: deploy")
-        request = self._request(fleet) if there is None else _request_of(there)
+        request = self._request(fleet) if there is None else RolloutRequest.resumed(there)
         tenants = await fleet.registry.search_tenants(request.query)
         for error in await fleet.registry.rejected_records():
             self.log.warning("left out: %s", error)
-        await fleet.connect(targets_of(tenants, fleet.settings))
+        await fleet.connect_for(tenants)
         engine = fleet.automation()
         plan = await plan_rollout(engine, rollout_id, tenants, request)
         path = run_folder(context) / "plan.json"
@@ -151,9 +149,9 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
             await write_json(path, plan.document())
             self._refuse_failed_rehearsal(plan)
         if dry_run:
-            _refuse_failing(plan)
-        else:
-            await self._write(store, plan, there)
+            plan.refuse_failing()
+        elif count := await begin_rollout(store, plan, there, retries=self.action != "resume"):
+            self.log.info("%d instances that failed are tried again", count)
         return {"version": plan.version, "tenants": len(tenants), "stages": stages, "report": str(path)}
 
     def _refuse_failed_rehearsal(self, plan: RolloutPlan) -> None:
@@ -179,21 +177,6 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
             approval=cast("Approval", self.approval),
         )
 
-    async def _write(self, store: RolloutStore, plan: RolloutPlan, there: RolloutRecord | None) -> None:
-        stages = [stage.details() for stage in plan.cut.stages]
-        if there is None:
-            there = await store.create(
-                plan.rollout_id,
-                version=plan.version,
-                query=plan.request.query,
-                stages=stages,
-                options={**plan.request.options(), "scripts": plan.scripts_told()},
-            )
-        await store.add_members(plan.rollout_id, plan.cut.records(there.stages, plan.versions))
-        if self.action != "resume" and (count := await store.retry(plan.rollout_id)):
-            self.log.info("%d instances that failed are tried again", count)
-        await store.set_status(plan.rollout_id, "running", of=["stopped", "paused", "done"])
-
     async def _undo(self, context: Context, fleet: Fleet, rollout_id: str, dry_run: bool) -> dict[str, Any]:
         work = await self.rollout_work(context, fleet, rollout_id, keeps_results=False)
         members = await fleet.store.rollouts.to_undo(rollout_id)
@@ -203,7 +186,7 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
         results = []
         if dry_run:
             tenants = await fleet.registry.list_tenants({"tenant_id": tenant_ids}, limit=None)
-            await fleet.connect(targets_of(tenants, fleet.settings))
+            await fleet.connect_for(tenants)
             results = await work.undo(members, dry_run=True)
         else:
             # A rollout that goes on would do again what is being undone.
@@ -216,17 +199,6 @@ class DbgearRolloutOperator(DbgearRolloutTaskOperator, SkipMixin):
         if failed:
             raise TenantsFailedError(f"cannot be undone: {failure_text(failed, len(results))}")
         return {"version": work.record.version, "tenants": len(tenant_ids), "stages": 0, "report": str(path)}
-
-
-def _request_of(record: RolloutRecord) -> RolloutRequest:
-    return RolloutRequest.of(record.query, record.version, record.options or {})
-
-
-def _refuse_failing(plan: RolloutPlan) -> None:
-    failing = [(item.tenant_id, item.error) for item in plan.results if item.status is OperationStatus.ERROR]
-    if failing:
-        ids = [tenant_id for tenant_id, _ in failing]
-        raise TenantsFailedError(f"dry run: {failure_text(failing, len(plan.results))}", tenant_ids=ids)
 
 
 def _stages(value: str | list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from ..core.errors import RolloutStoppedError
 from ..hooks.project import open_fleet
-from .base_rollout import DbgearRolloutTaskOperator, targets_of
+from .base_rollout import DbgearRolloutTaskOperator
 
 
 class DbgearRolloutGateOperator(DbgearRolloutTaskOperator, SkipMixin):
@@ -51,7 +51,7 @@ class DbgearRolloutGateOperator(DbgearRolloutTaskOperator, SkipMixin):
             changed = [item.tenant_id for item in members if item.stage == self.stage and item.status == "changed"]
             if changed:
                 tenants = await fleet.registry.list_tenants({"tenant_id": changed}, limit=None)
-                await fleet.connect(targets_of(tenants, fleet.settings))
+                await fleet.connect_for(tenants)
             verdict = await work.judge(self.stage, members)
             _, path = await self.write_report(context, work, members, verdict)
             ti.xcom_push("verdict", verdict.details())

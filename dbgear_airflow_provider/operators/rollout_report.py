@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import Context
 
+from ..core.automation import end_rollout
 from ..core.errors import RolloutStoppedError, TenantsFailedError
 from ..core.fleet import RolloutMember
 from ..hooks.project import open_fleet
@@ -43,9 +44,7 @@ class DbgearRolloutReportOperator(DbgearRolloutTaskOperator):
             if is_undone and not left:
                 await rollouts.set_status(rollout_id, "undone", of=["stopped"])
             elif not is_undone:
-                counts = await rollouts.counts(rollout_id)
-                is_done = not counts.get("failed") and not counts.get("pending")
-                await rollouts.set_status(rollout_id, "done" if is_done else "stopped", of=["running"])
+                await end_rollout(rollouts, rollout_id)
             work = await self.rollout_work(context, fleet, rollout_id, keeps_results=False)
             members = await rollouts.members(rollout_id)
             report, path = await self.write_report(context, work, members)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, Context, ObjectStoragePath
 
-from ..core.automation import SyncPlan, apply_sync, last_reads, plan_sync
-from ..core.automation.sync import Source
-from ..core.errors import SettingsError, SyncRefusedError
+from ..core.automation import SyncPlan, apply_sync
+from ..core.errors import SyncRefusedError
 from ..core.tenants import Status
-from ..hooks.project import Fleet, open_fleet
-from ..hooks.registry import open_source
+from ..hooks.project import open_fleet
+from ..hooks.sync import plan_registry_sync
 from .base import DbgearOperator, as_bool, as_list, run_folder, run_key, run_of, write_json
 
 TENANTS = Asset(name="dbgear_tenants", uri="dbgear://registry/tenants")
@@ -63,7 +61,7 @@ class DbgearSyncOperator(DbgearOperator):
         dry_run, force = as_bool(self.is_dry_run, "is_dry_run"), as_bool(self.force, "force")
         report = _Report(run_folder(context) / "sync.json", {"run_id": run_key(context), "force": force})
         async with open_fleet(self.project_file, fleet_conn_id=self.fleet_conn_id) as fleet:
-            plan = await self._plan(fleet, as_list(self.sources, "sources"))
+            plan = await plan_registry_sync(fleet, as_list(self.sources, "sources"))
             self._tell_plan(plan, force=force)
             try:
                 plan.check(force=force)
@@ -87,34 +85,6 @@ class DbgearSyncOperator(DbgearOperator):
             extra = {name: counts[name] for name in ("added", "changed", "terminated")}
             context["outlet_events"][TENANTS_CHANGED].add(TENANTS, extra=extra)
         return _summary(plan, report, dry_run=False)
-
-    async def _plan(self, fleet: Fleet, wanted: Sequence[str]) -> SyncPlan:
-        configured = fleet.settings.synced_sources()
-        unknown = [name for name in wanted if name not in configured]
-        if unknown or not configured:
-            raise SettingsError(
-                "no such source of the sync",
-                where="multi_tenant.sources",
-                received=unknown[0] if unknown else None,
-                allowed=list(configured) or "at least one source",
-            )
-        names = [name for name in configured if name in wanted or not wanted]
-        previous = await last_reads(fleet.store, list(configured))
-        async with AsyncExitStack() as stack:
-            sources: dict[str, Source] = {}
-            for name in names:
-                provider = await open_source(name, fleet.settings)
-                stack.push_async_callback(provider.aclose)
-                sources[name] = (provider, configured[name].fields)
-            return await plan_sync(
-                fleet.registry,
-                sources,
-                fleet.settings.sync,
-                now=datetime.now(UTC),
-                configured={name: source.fields for name, source in configured.items()},
-                previous=previous,
-                configs_of=[name for name in names if configured[name].configs],
-            )
 
     def _tell_plan(self, plan: SyncPlan, *, force: bool) -> None:
         for name, counts in plan.sources.items():

@@ -2,9 +2,12 @@
 
 from .drift import DriftReport
 from .engine import TenantAutomationEngine
+from .rebuild import RebuildReport, rebuild_state
 from .rehearsal_report import RehearsalReport
+from .rendered import rendered_file
 from .report import RunReport, build_report
 from .results import OperationResult, OperationStatus, failure_text, raise_for_failures
+from .rollout_course import begin_rollout, end_rollout
 from .rollout_plan import RolloutPlan, RolloutRequest, plan_rollout, rehearse_rollout
 from .rollout_stage import RolloutWork
 from .rollout_text import estimate_text, rollout_markdown, rollout_table
@@ -17,6 +20,7 @@ __all__ = [
     "DriftReport",
     "OperationResult",
     "OperationStatus",
+    "RebuildReport",
     "RehearsalReport",
     "RolloutPlan",
     "RolloutRequest",
@@ -26,15 +30,19 @@ __all__ = [
     "SyncPlan",
     "TenantAutomationEngine",
     "apply_sync",
+    "begin_rollout",
     "build_report",
     "cut_batches",
+    "end_rollout",
     "estimate_text",
     "failure_text",
     "last_reads",
     "plan_rollout",
     "plan_sync",
     "raise_for_failures",
+    "rebuild_state",
     "rehearse_rollout",
+    "rendered_file",
     "rollout_markdown",
     "rollout_table",
     "select_tenants",

@@ -211,13 +211,17 @@ class TenantAutomationEngine:
                 check.leave_out(InstanceId(tenant_id=tenant.tenant_id, instance=name), target, error)
             return []
 
-    async def check_health(self, tenant_filters: Filters, *, fingerprints: bool = False) -> HealthReport:
+    async def check_health(
+        self, tenant_filters: Filters, *, fingerprints: bool = False, parallel_limit: int = 50
+    ) -> HealthReport:
         """Return how the instances of the tenants that match are, and keep it in the fleet store. Changes nothing.
 
-        fingerprints: also compare what they hold with their documents. A server that is dead, or an instance that
-        cannot be looked at, is told in the report and keeps nobody else waiting.
+        fingerprints: also compare what they hold with their documents. parallel_limit: databases of a server that are
+        looked into at once, up to its max_connections; instances that share one are asked for together. A server that
+        is dead, or an instance that cannot be looked at, is told in the report and keeps nobody else waiting.
         """
-        return await HealthCheck(self, fingerprints=fingerprints).report(tenant_filters)
+        check = HealthCheck(self, fingerprints=fingerprints, parallel=parallel_limit)
+        return await check.report(tenant_filters)
 
     async def plan_group(self, group: DriftGroup) -> Plan:
         """Return the plan of a group's first instance: it is that of all of them, but for names and texts."""

@@ -51,10 +51,14 @@ class _Member:
 
 
 class HealthCheck:
-    """One look at the tenants of an engine. fingerprints: whether what they hold is compared with their documents."""
+    """One look at the tenants of an engine. fingerprints: whether what they hold is compared with their documents.
 
-    def __init__(self, engine: TenantAutomationEngine, *, fingerprints: bool) -> None:
+    parallel: connections to a server at once, at the most.
+    """
+
+    def __init__(self, engine: TenantAutomationEngine, *, fingerprints: bool, parallel: int) -> None:
         self._engine = engine
+        self._parallel = parallel
         self._settings = engine.settings.health
         self._fingerprints = fingerprints
         self._now = datetime.now(UTC)
@@ -154,7 +158,7 @@ class HealthCheck:
             for database, those in groups.items()
             for start in range(0, len(those), _AT_ONCE)
         ]
-        width = asyncio.Semaphore(server.max_connections)  # no tasks that only wait for a connection
+        width = asyncio.Semaphore(min(self._parallel, server.max_connections))
 
         async def look(database: str, those: Sequence[_Member]) -> Sequence[_Member]:
             async with width:

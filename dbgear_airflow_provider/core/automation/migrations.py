@@ -219,7 +219,7 @@ class FleetMigration:
             current = {}
             for name, item in places.items():
                 with suppress(DbgearError):  # its own operation tells it
-                    state = state_of(ledgers.get(item.namespace), _instance(tenant, name, item))
+                    state = state_of(ledgers.get(item.namespace), bare_instance(tenant, name, item))
                     if not state.progress:
                         self._states[tenant.tenant_id, name] = state
                     if not state.pending(self._sets[server.name], to, out_of_order=out_of_order):
@@ -285,7 +285,7 @@ class FleetMigration:
             extra = await self._extra_macros(tenant, migrations)
             for name in self._names_of(tenant):
                 where = self._place_of(tenant, name, server)
-                instance = _instance(tenant, name, where, roles)
+                instance = bare_instance(tenant, name, where, roles)
                 names = Names(where, tenant, name, name_macros=extra)
                 try:
                     done[name] = await change(instance, server, migrations, names, attempt)
@@ -331,7 +331,7 @@ async def baseline_tenants(
         server, done = engine._server_of(tenant), {}
         for name in tenant.instances:
             if instances is None or name in instances:
-                instance = _instance(tenant, name, place(tenant, name, server))
+                instance = bare_instance(tenant, name, place(tenant, name, server))
                 done[name] = await baseline_instance(instance, server, version, dry_run=dry_run, attempt=attempt)
         return {
             "dry_run": dry_run,
@@ -344,7 +344,7 @@ async def baseline_tenants(
     return await engine._bulk(BASELINE, tenants, work, dry_run=dry_run, parallel_limit=parallel_limit)
 
 
-def _instance(tenant: TenantInfo, name: str, where: Place, roles: TenantRoles | None = None) -> Instance:
+def bare_instance(tenant: TenantInfo, name: str, where: Place, roles: TenantRoles | None = None) -> Instance:
     """Return an instance with a document of its main schema alone: migrations need no more."""
     document: dict[str, Any] = {"schemas": {where.schema: {}}}
     return Instance(tenant_id=tenant.tenant_id, name=name, place=where, document=document, template="", roles=roles)

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import DbgearError, MigrationError, SettingsError
+from ..errors import DbgearError, InvalidInputError, MigrationError, SettingsError, TenantsFailedError
+from ..fleet import RolloutRecord
 from ..migrations import Finding, Migration, MigrationSet, ServerFacts, lint
 from ..rollout import Cut, cut
 from ..rollout.report import counted
@@ -19,7 +20,7 @@ from ..tenants import TenantInfo
 from .engine import TenantAutomationEngine
 from .migrations import FleetMigration
 from .rehearsal_report import RehearsalReport
-from .results import OperationResult, OperationStatus
+from .results import OperationResult, OperationStatus, failure_text
 from .tables import text_table
 
 Approval = Literal["stages", "always", "never"]
@@ -53,6 +54,13 @@ class RolloutRequest:
     def options(self) -> dict[str, Any]:
         """Return, as JSON, what the fleet store has no column for."""
         return {name: value for name, value in vars(self).items() if name not in {"query", "to"}}
+
+    @classmethod
+    def resumed(cls, record: RolloutRecord) -> RolloutRequest:
+        """Return the request of a rollout that goes on. Raises InvalidInputError where it is undone."""
+        if record.status == "undone":
+            raise InvalidInputError("it is undone", where=f"rollout {record.id}", allowed="a new one: deploy")
+        return cls.of(record.query, record.version, record.options or {})
 
     @classmethod
     def of(cls, query: str, version: str | None, options: Mapping[str, Any]) -> RolloutRequest:
@@ -90,6 +98,13 @@ class RolloutPlan:
                 where=self.request.migrations,
                 allowed="-- dbgear:allow <rule>: <reason>, above the statement",
             )
+
+    def refuse_failing(self) -> None:
+        """Raise TenantsFailedError where a tenant is going to fail."""
+        failing = [(item.tenant_id, item.error) for item in self.results if item.status is OperationStatus.ERROR]
+        if failing:
+            ids = [tenant_id for tenant_id, _ in failing]
+            raise TenantsFailedError(f"dry run: {failure_text(failing, len(self.results))}", tenant_ids=ids)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON: what would be done, tenant by tenant, with the exact statements."""

@@ -13,6 +13,7 @@ from ..errors import NameClashError, RegistryRecordError, SettingsError
 from ..registries import TenantRegistryProvider
 from ..settings import MultiTenantSettings
 from ..tenants import TenantInfo, naming
+from .results import OperationResult, OperationStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,14 @@ class Selection:
     tenants: Sequence[TenantInfo]
     clashing: Mapping[str, str]
     rejected: Sequence[RegistryRecordError]
+
+    def clash_results(self, operation: str) -> list[OperationResult]:
+        """Return the results of those that must not be touched, of the kind NameClashError."""
+        details = {"error_kind": NameClashError.__name__, "transient": False, "attempts": 0}
+        return [
+            OperationResult(tenant_id, operation, OperationStatus.ERROR, 0.0, why, dict(details))
+            for tenant_id, why in self.clashing.items()
+        ]
 
 
 async def select_tenants(

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.schema import CreateColumn
@@ -20,8 +19,10 @@ from sqlalchemy.schema import CreateColumn
 from ..errors import SourceUnavailableError
 from .alerts import AlertStore
 from .health import HealthStore
+from .instances import InstanceStore, upsert_instances
 from .recorder import BATCH_ROWS, Recorder, recording, storable
 from .rollouts import RolloutStore
+from .status import StatusStore
 from .tables import metadata, migration_scripts, operations, tenant_instances
 
 _SUCCESS = "success"
@@ -100,6 +101,7 @@ class FleetStore:
     url: of SQLAlchemy, with an async driver (`sqlite+aiosqlite`, `postgresql+asyncpg`, `mysql+asyncmy`).
     Methods raise SourceUnavailableError when the database cannot be reached. rollouts, alerts, health: what it keeps of
     those.
+    placed: where instances are, written anew. status: how the fleet stands.
     """
 
     def __init__(self, url: str | sa.URL) -> None:
@@ -109,6 +111,8 @@ class FleetStore:
         self.rollouts = RolloutStore(self._begin, url.get_backend_name())
         self.alerts = AlertStore(self._begin)
         self.health = HealthStore(self._begin, url.get_backend_name())
+        self.placed = InstanceStore(self._begin, url.get_backend_name())
+        self.status = StatusStore(self._begin, self.rollouts)
 
     async def prepare(self) -> None:
         """Create the tables, columns and indexes that are missing. Safe to repeat, and in several processes at once."""
@@ -139,7 +143,7 @@ class FleetStore:
             if states:
                 # In one order everywhere, so that two writers cannot deadlock.
                 rows = [states[key] for key in sorted(states)]
-                await connection.execute(_upsert(self._engine.dialect.name), rows)
+                await connection.execute(upsert_instances(self._engine.dialect.name), rows)
             await _write_versions(connection, [item for record in records for item in _versions(record)])
 
     async def record_fingerprints(self, records: Sequence[FingerprintRecord]) -> None:
@@ -397,18 +401,6 @@ async def _write_versions(connection: AsyncConnection, records: Sequence[Version
         for record in records
     }
     await connection.execute(change, [rows[key] for key in sorted(rows)])  # in one order: no deadlocks
-
-
-def _upsert(dialect: str) -> Any:
-    keys = [column.name for column in tenant_instances.primary_key]
-    others = [column.name for column in tenant_instances.c if not column.nullable and column.name not in keys]
-    if dialect in {"mysql", "mariadb"}:
-        replace = mysql.insert(tenant_instances)
-        return replace.on_duplicate_key_update({name: replace.inserted[name] for name in others})
-    insert: Any = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(tenant_instances)
-    return insert.on_conflict_do_update(
-        index_elements=keys, set_={name: getattr(insert.excluded, name) for name in others}
-    )
 
 
 def _is_busy(error: DBAPIError) -> bool:

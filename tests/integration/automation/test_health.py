@@ -180,9 +180,11 @@ async def test_an_index_that_was_not_finished(fleet: Fleet) -> None:
     await provisioned(fleet)
     schema, database = place(fleet, 2)
     fleet.query(f"INSERT INTO {schema}.customers (tenant_id) VALUES ('a'), ('a')")
-    with psycopg.connect(fleet.server.dsn(database or ""), autocommit=True) as connection:
-        with pytest.raises(psycopg.errors.UniqueViolation):
-            connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY once ON {schema}.customers (tenant_id)")
+    with (
+        psycopg.connect(fleet.server.dsn(database or ""), autocommit=True) as connection,
+        pytest.raises(psycopg.errors.UniqueViolation),
+    ):
+        connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY once ON {schema}.customers (tenant_id)")
     report = await look(fleet)
     assert wrong(report) == {"T0002": ["invalid_index"]}
     assert "customers.once" in texts(report)

@@ -16,6 +16,7 @@ from .changes import Change, line
 from .configs import ConfigChange
 
 LOG_ROWS = 1000
+COLUMNS = ("tenant", "change", "field", "old", "new")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,11 +121,12 @@ class SyncPlan:
 
         Values are shortened; those of billing_info and contract_info are left out.
         """
-        found = list(islice(self._rows(), limit_rows + 1))
-        table = text_table(("tenant", "change", "field", "old", "new"), found[:limit_rows])
+        found = list(islice(self.rows(), limit_rows + 1))
+        table = text_table(COLUMNS, found[:limit_rows])
         return table + "\n... and more, all of it in the report" if len(found) > limit_rows else table
 
-    def _rows(self) -> Iterator[tuple[str, str, str, str, str]]:
+    def rows(self) -> Iterator[tuple[str, str, str, str, str]]:
+        """Yield the cells of the table's lines, in the order of COLUMNS."""
         for kind, changes in (("terminated", self.gone), ("changed", self.changed)):
             for change in changes:
                 for cells in change.lines():
