@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from getpass import getuser
 
-from ..core.automation import RolloutWork, end_rollout, estimate_text, rollout_table
+from ..core.automation import OperationResult, RolloutWork, end_rollout, estimate_text, rollout_table
 from ..core.errors import SourceUnavailableError
 from ..core.fleet import Run
 from ..core.rollout import RolloutReport, Verdict, build_report
@@ -49,15 +50,11 @@ class Course:
     async def _stages(self) -> bool:
         """Return whether a person has to be waited for; otherwise it went through, or has stopped."""
         for index, stage in enumerate((await self._store.require(self._id)).stages):
-            work = await self._work()
-            members = await work.to_do(index)
+            members = await (await self._work()).to_do(index)
             if members:
                 tenants = len({member.tenant_id for member in members})
                 with progress(stage["name"], tenants) as on_result:
-                    work = await rollout_work(
-                        self._fleet, self._id, run=self._run, tell=on_result, in_flight=self._in_flight
-                    )
-                    await work.migrate(index, members)
+                    await (await self._work(on_result)).migrate(index, members)
             verdict = await self._judged(index)
             if verdict.action == "stop":
                 tell(f"{stage['name']}: stop: {'; '.join(verdict.reasons)}")
@@ -96,8 +93,15 @@ class Course:
         await self._store.set_status(self._id, "stopped", of=["running"])
         return False
 
-    async def _work(self) -> RolloutWork:
-        return await rollout_work(self._fleet, self._id, run=None, tell=lambda _: None)
+    async def _work(self, tell: Callable[[OperationResult], None] | None = None) -> RolloutWork:
+        """Return what can be done to the rollout as it is now. tell: told of each result; with it, they are kept."""
+        return await rollout_work(
+            self._fleet,
+            self._id,
+            run=None if tell is None else self._run,
+            tell=tell or (lambda _: None),
+            in_flight=self._in_flight,
+        )
 
     async def _report(self) -> RolloutReport:
         record, members = await self._store.require(self._id), await self._store.members(self._id)
