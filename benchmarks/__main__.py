@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-MEASUREMENTS = ("provision", "migrate", "registry", "fingerprints", "airflow")
+MEASUREMENTS = ("provision", "migrate", "health", "registry", "fingerprints", "airflow")
 
 for name in sys.argv[1:] or MEASUREMENTS:
     import_module(f".{name}", __package__).main()

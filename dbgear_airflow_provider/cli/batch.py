@@ -4,15 +4,51 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from ..core.automation import RolloutPlan, RolloutRequest, begin_rollout, plan_rollout
 from ..core.errors import InvalidInputError, SettingsError
 from ..core.fleet import RolloutRecord
+from ..core.health import InstanceHealth
 from ..hooks.project import Fleet
 from .definition import ACTIVE
 from .output import as_json, print_rows, tell, tell_rejected, write_report
 from .rollout import Course
 from .running import Exit, command, new_run, open_project, parallel
+
+
+@command
+async def healthcheck(args: Namespace) -> Exit:
+    """Look at the health of the tenants that match."""
+    async with open_project(args) as fleet:
+        query = args.query or ACTIVE
+        tenants = await fleet.registry.search_tenants(query)
+        tell_rejected(await fleet.registry.rejected_records())
+        if not tenants:
+            tell(f"no tenant matches: {query}")
+        await fleet.connect_for(tenants)
+        report = await fleet.automation(new_run(fleet.store)).check_health(
+            {"tenant_id": [tenant.tenant_id for tenant in tenants]},
+            fingerprints=args.fingerprints,
+            parallel_limit=args.parallel,
+        )
+    print_rows([_health_row(item) for item in report.instances], args.output)
+    is_page = args.report is not None and Path(args.report).suffix == ".html"
+    write_report(args.report, report.html if is_page else lambda: as_json(report.document()))
+    tell(report.text())
+    return Exit.FAILED if report.failing(args.fail_on) else Exit.OK
+
+
+def _health_row(item: InstanceHealth) -> dict[str, Any]:
+    return {
+        "tenant": item.tenant_id,
+        "instance": item.instance,
+        "target": item.target,
+        "status": item.status,
+        "version": item.version,
+        "size_bytes": item.facts.size_bytes,
+        "problems": "; ".join(problem.text for problem in item.problems),
+    }
 
 
 @command

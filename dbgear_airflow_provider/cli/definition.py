@@ -56,6 +56,22 @@ ARG_RESUME = _arg(
     "--resume", metavar="ID", help="Go on with this rollout; it keeps its own filter, scripts, version and stages"
 )
 ARG_RETRY_FAILED = _arg("--retry-failed", action="store_true", help="With --resume: try again what has failed, too")
+ARG_FINGERPRINTS = _arg(
+    "--fingerprints", action="store_true", help="Also compare what instances hold with their documents"
+)
+ARG_FAIL_ON = _arg(
+    "--fail-on",
+    choices=("warning", "critical", "unreachable", "never"),
+    default="critical",
+    help="The least status of a tenant for which the exit code is 1 (default: critical)",
+)
+ARG_AT_ONCE = _arg(
+    "--parallel",
+    type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
+    default=50,
+    metavar="N",
+    help="Databases of a server that are looked into at once, up to its max_connections (default: 50)",
+)
 ARG_DASHBOARD = _arg(
     "--dashboard", action="store_true", help="Show it live, until q or Ctrl-C; once where there is no terminal"
 )
@@ -121,6 +137,17 @@ _TENANT = (
     ),
 )
 _BATCH = (
+    _command(
+        "healthcheck",
+        "Look at the health of tenants",
+        "batch.healthcheck",
+        _query(ACTIVE),
+        ARG_AT_ONCE,
+        ARG_FINGERPRINTS,
+        ARG_FAIL_ON,
+        ARG_REPORT,
+        ARG_CONFIG,
+    ),
     _command(
         "deploy-schema",
         "Roll migrations out over the tenants, in the stages of the project file",

@@ -17,7 +17,7 @@ from ..health import Facts, HealthReport, InstanceHealth, Problem, judge, status
 from ..health.judge import measured, worst_first
 from ..health.report import ServerHealth
 from ..isolation import Place, place
-from ..migrations import MigrationSet
+from ..migrations import MigrationSet, Names, Statement, parse_query
 from ..registries import Filters
 from ..schema import LedgerEntry, Namespace
 from ..settings import SqlCheck
@@ -67,6 +67,7 @@ class HealthCheck:
         self._notes: list[str] = []
         self._sizes: Mapping[tuple[str, str], tuple[datetime, int]] = {}
         self._drifted: set[tuple[str, str]] = set()
+        self._questions: dict[str, list[tuple[SqlCheck, Statement]]] = {}  # by target
 
     async def report(self, filters: Filters) -> HealthReport:
         """Look at the tenants that match, keep what is found in the fleet store, and return it."""
@@ -117,6 +118,7 @@ class HealthCheck:
                 activity = await self._activity(server)
                 told = replace(told, latency_s=activity.latency_s, used=activity.used, limit=activity.limit)
                 await server.ready()
+                self._questions[server.name] = self._read_questions(server)
                 scripts = await self._scripts(server, members)
                 async for some in self._looked_at(server, members):
                     for member in some:
@@ -198,13 +200,12 @@ class HealthCheck:
             for member in members:
                 member.problems.append(Problem(kind="not_looked_at", severity="critical", text=error.message))
             return
-        checks = [check for check in self._settings.checks if check.engine in (None, server.dialect.name)]
-        if checks:
+        if questions := self._questions[server.name]:
             async with server.session(database, apart=True) as session:
                 for member in members:
                     if member.entries is not None:
-                        for check in checks:
-                            await self._ask(server, session, member, check)
+                        for check, question in questions:
+                            await self._ask(server, session, member, check, question)
 
     async def _vitals(self, server: Server, database: str, spaces: Mapping[Namespace, _Member]) -> None:
         """Learn what the catalog says; where somebody has locked a table, of all but the one that it is in."""
@@ -222,12 +223,30 @@ class HealthCheck:
             for part in (items[: len(items) // 2], items[len(items) // 2 :]):
                 await self._vitals(server, database, dict(part))
 
-    async def _ask(self, server: Server, session: Session, member: _Member, check: SqlCheck) -> None:
+    def _read_questions(self, server: Server) -> list[tuple[SqlCheck, Statement]]:
+        """Return the questions for a server; one that cannot be read is noted."""
+        questions = []
+        for check in self._settings.checks:
+            if check.engine not in (None, server.dialect.name):
+                continue
+            where = f"multi_tenant.health.checks: {check.name}"
+            try:
+                question = parse_query(check.sql, where=where, dialect=server.dialect)
+            except DbgearError as error:
+                self._notes.append(f"check {check.name} is not asked on target {server.name}: {error.message}")
+            else:
+                questions.append((check, question))
+        return questions
+
+    async def _ask(
+        self, server: Server, session: Session, member: _Member, check: SqlCheck, question: Statement
+    ) -> None:
         """Ask a question of the project's own."""
         try:
+            sql = question.sql(Names(member.place, member.tenant, member.name))
             await session.apply(server.stand(member.place.schema, None, transaction=False))
             async with session.read_only(_CHECK_TIMEOUTS):
-                rows = await session.select(check.sql)
+                rows = await session.select(sql)
         except ServerUnavailableError:
             raise
         except DbgearError as error:

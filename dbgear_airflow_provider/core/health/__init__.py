@@ -1,6 +1,6 @@
 """Health: figures of instances, what is a problem, and the report of all of them."""
 
 from .judge import Facts, Problem, judge, status_of
-from .report import HealthReport, InstanceHealth
+from .report import FailOn, HealthReport, InstanceHealth
 
-__all__ = ["Facts", "HealthReport", "InstanceHealth", "Problem", "judge", "status_of"]
+__all__ = ["Facts", "FailOn", "HealthReport", "InstanceHealth", "Problem", "judge", "status_of"]

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ..fleet import HealthRecord, HealthStatus
 from .judge import NAMED, Facts, Problem
 
+FailOn = Literal["warning", "critical", "unreachable", "never"]
 STATUSES: Sequence[HealthStatus] = ("unreachable", "critical", "warning", "ok")
 
 
@@ -96,6 +97,10 @@ class HealthReport:
         ordered = sorted(self.instances, key=lambda instance: STATUSES.index(instance.status))
         return [instance for instance in ordered if instance.status in wanted]
 
+    def failing(self, fail_on: FailOn) -> list[InstanceHealth]:
+        """Return the instances of that status or a worse one, the worst first; of `never`: none."""
+        return [] if fail_on == "never" else self.sick(*STATUSES[: STATUSES.index(fail_on) + 1])
+
     @property
     def kinds(self) -> dict[str, int]:
         """Return instances by kind of problem, the most frequent first."""
@@ -130,11 +135,10 @@ class HealthReport:
         """Return it for a log: counts, servers, and the first instances that are not ok."""
         lines = [", ".join(f"{count} {status}" for status, count in self.counts.items())]
         for server in self.servers:
-            told = (
-                server.error
-                or f"answers after {1000 * (server.latency_s or 0):.1f} ms, {server.used} of {server.limit} connections"
-            )
-            lines.append(f"target {server.target}: {told}; {server.instances} instances in {server.duration_s:.2f} s")
+            told = f"target {server.target}: {server.instances} instances in {server.duration_s:.2f} s"
+            if server.latency_s is not None:
+                told += f", answers after {1000 * server.latency_s:.1f} ms, {server.used} of {server.limit} connections"
+            lines.append(f"{told}; {server.error}" if server.error else told)
         sick = self.sick()
         for instance in sick[: 4 * NAMED]:
             problem = f": {instance.problems[0].text}" if instance.problems else ""

@@ -6,7 +6,7 @@ from .lint import Finding, ServerFacts, lint
 from .macros import Names
 from .manifest import write_manifest
 from .rules import RULES
-from .script import Migration, Section, Statement, version_order
+from .script import Migration, Section, Statement, parse_query, version_order
 from .sections import Allow
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "digests_at",
     "known_state",
     "lint",
+    "parse_query",
     "step_version",
     "version_order",
     "write_manifest",

@@ -105,6 +105,14 @@ def parse_script(file: Path, text: str, *, version: str, name: str, dialect: Dia
     return Migration(version=version, name=name, file=file, up=up, down=down, checksum=_checksum(sections), text=text)
 
 
+def parse_query(text: str, *, where: str, dialect: Dialect) -> Statement:
+    """Return a text that is one statement, which may have macros. Raises MigrationError."""
+    script = parse_script(Path(where), text, version="0", name=where, dialect=dialect, macros=Macros(dialect))
+    if len(script.up.statements) != 1:
+        raise MigrationError("not one statement", where=where, received=text, allowed="one query")
+    return script.up.statements[0]
+
+
 def _section(source: Source, scanned: Scan, part: Part, macros: Macros) -> Section:
     pieces = list(split(source, scanned, part.start, part.end))
     if not pieces:

@@ -300,13 +300,30 @@ async def test_questions_of_the_projects_own(any_fleet: Fleet) -> None:
     assert any_fleet.query(f"SELECT count(*) FROM {place(any_fleet, 1)[0]}.customers", place(any_fleet)[1]) == [(0,)]
 
 
+async def test_a_question_to_tenants_that_share_a_schema(any_fleet: Fleet) -> None:
+    await provisioned(any_fleet, 2, "table")
+    sql = "SELECT '${TENANT_ID} has ' || count(*) FROM ${PREFIX}customers"
+    if isinstance(any_fleet, MySQLFleet):
+        sql = "SELECT CONCAT('${TENANT_ID} has ', count(*)) FROM ${PREFIX}customers"
+    any_fleet.sections["health"] = {
+        "checks": [{"name": "told", "sql": sql}, {"name": "unread", "sql": "SELECT ${NONSENSE}"}]
+    }
+    report = await look(any_fleet)
+    assert texts(report).splitlines() == ["check told: T0001 has 0", "check told: T0002 has 0"]
+    (note,) = report.notes
+    assert "check unread is not asked on target main" in note
+    assert "NONSENSE" in note
+
+
 # Servers that are away
 
 
 async def test_a_dead_server_of_three_keeps_nobody_waiting(fleet: Fleet) -> None:
     ids = fleet.tenants(60)
     targets = {"first": "T0001", "silent": "T0002", "refusing": "T0003"}
-    silent = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)  # takes connections, and says nothing
+    callers: list[asyncio.StreamWriter] = []
+    # It takes connections, and says nothing.
+    silent = await asyncio.start_server(lambda _, writer: callers.append(writer), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     async with fleet.engine() as engine:
         await engine.bulk_provision_tenants({}, dry_run=False)
@@ -330,6 +347,9 @@ async def test_a_dead_server_of_three_keeps_nobody_waiting(fleet: Fleet) -> None
         for server in away.values():
             await server.aclose()
     silent.close()
+    for caller in callers:
+        caller.close()
+        await caller.wait_closed()
     assert took_s < 30
     assert [item.tenant_id for item in report.instances] == ids
     assert [item.status for item in report.instances] == ["ok"] * 20 + ["unreachable"] * 40

@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize(("name", "hour"), [("tenant_sync", 2), ("tenant_drift_check", 3)])
+@pytest.mark.parametrize(("name", "hour"), [("tenant_sync", 2), ("tenant_drift_check", 3), ("tenant_healthcheck", 4)])
 @pytest.mark.parametrize("since", [timedelta(minutes=1), timedelta(minutes=17), timedelta(hours=23)], ids=str)
 def test_unpausing_one_runs_nothing_that_is_past(
     name: str, hour: int, since: timedelta, monkeypatch: pytest.MonkeyPatch

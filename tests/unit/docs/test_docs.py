@@ -271,7 +271,12 @@ def test_every_parameter_of_the_operators_is_told(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("dag", "page"),
-    [("tenant_provision", "provisioning"), ("tenant_drift_check", "drift"), ("tenant_deploy_schema", "rollouts")],
+    [
+        ("tenant_provision", "provisioning"),
+        ("tenant_drift_check", "drift"),
+        ("tenant_deploy_schema", "rollouts"),
+        ("tenant_healthcheck", "health"),
+    ],
 )
 def test_the_parameters_of_the_dag_are_told(dag: str, page: str) -> None:
     params = re.findall(r'^ +"(\w+)": (?:Param|\w+_param)\(', text(f"dags/{dag}.py"), re.MULTILINE)
