@@ -203,6 +203,17 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "/opt/airflow/include/project.yaml",
                         "default": "",
                     },
+                    "metrics_token": {
+                        "description": (
+                            "Bearer token with which Prometheus may read /dbgear/metrics. Empty: nobody may, "
+                            "and the path is not there."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "sensitive": True,
+                        "example": None,
+                        "default": "",
+                    },
                     "report_dir": {
                         "description": (
                             "Where run reports go: a folder's URL, local or on object storage. "

@@ -68,6 +68,7 @@ def airflow_settings(
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports.any_free()),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports.any_free()),
         "AIRFLOW__DBGEAR__PROJECT_FILE": str(project),
+        "AIRFLOW__DBGEAR__METRICS_TOKEN": keys.kept(secrets / "metrics"),
         "AIRFLOW__DBGEAR__REPORT_DIR": (directory / "reports").as_uri(),
         "DBGEAR_CREDENTIALS_DIR": str(directory / "credentials"),
         "AIRFLOW_CONN_DBGEAR_REGISTRY": _connection(server, REGISTRY_DATABASE),

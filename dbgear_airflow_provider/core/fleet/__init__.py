@@ -1,6 +1,7 @@
 """The fleet store: tenant state, operation history and rollouts."""
 
 from .alerts import AlertRecord, AlertStore
+from .figures import BUCKETS_S, FleetFigures, OperationTotals
 from .health import HealthRecord, HealthStatus, HealthStore
 from .instances import InstanceRecord
 from .recorder import Recorder
@@ -9,9 +10,11 @@ from .status import FleetStatus
 from .store import FingerprintRecord, FleetStore, OperationRecord, Run, ScriptRecord, VersionRecord
 
 __all__ = [
+    "BUCKETS_S",
     "AlertRecord",
     "AlertStore",
     "FingerprintRecord",
+    "FleetFigures",
     "FleetStatus",
     "FleetStore",
     "HealthRecord",
@@ -20,6 +23,7 @@ __all__ = [
     "InstanceRecord",
     "MemberStatus",
     "OperationRecord",
+    "OperationTotals",
     "Recorder",
     "RolloutMember",
     "RolloutRecord",

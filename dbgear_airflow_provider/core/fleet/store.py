@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateColumn
 
 from ..errors import SourceUnavailableError
 from .alerts import AlertStore
+from .figures import FigureStore
 from .health import HealthStore
 from .instances import InstanceStore, upsert_instances
 from .recorder import BATCH_ROWS, Recorder, recording, storable
@@ -101,7 +102,7 @@ class FleetStore:
     url: of SQLAlchemy, with an async driver (`sqlite+aiosqlite`, `postgresql+asyncpg`, `mysql+asyncmy`).
     Methods raise SourceUnavailableError when the database cannot be reached. rollouts, alerts, health: what it keeps of
     those.
-    placed: where instances are, written anew. status: how the fleet stands.
+    placed: where instances are, written anew. status, figures: how the fleet stands.
     """
 
     def __init__(self, url: str | sa.URL) -> None:
@@ -112,6 +113,7 @@ class FleetStore:
         self.alerts = AlertStore(self._begin)
         self.health = HealthStore(self._begin, url.get_backend_name())
         self.placed = InstanceStore(self._begin, url.get_backend_name())
+        self.figures = FigureStore(self._begin)
         self.status = StatusStore(self._begin, self.rollouts)
 
     async def prepare(self) -> None:
