@@ -57,6 +57,18 @@ def test_a_dry_run_prints_the_plan_and_begins_nothing(fleet: Shell) -> None:
     assert fleet.ask(lambda store: store.rollouts.newest()) == []
 
 
+def test_a_dry_run_fails_for_who_is_going_to_fail_and_not_for_who_is_left_out(fleet: Shell) -> None:
+    fleet.tenants("T1", "T2", "T8", "T9", T9="terminated")
+    done = fleet(*DEPLOY, "--dry-run", "--filter", "tenant_id IN ('T1', 'T9')")
+    assert done.code == 0, done.err
+    assert "left out, status: 1 instance" in done.err
+    assert "going to fail" not in done.err
+    done = fleet(*DEPLOY, "--dry-run", "--filter", "tenant_id != 'T2'")
+    assert done.code == 1
+    assert "tenant T8 is going to fail" in done.err
+    assert "error: dry run: 1 of 3 tenants failed: T8: " in done.err
+
+
 def test_it_goes_through_the_stages(fleet: Shell) -> None:
     done = fleet(*DEPLOY, "--migration", "migrations/v2.1.sql", "--filter", "tenant_id IN ('T1', 'T2')")
     assert done.code == 0, done.err
