@@ -11,7 +11,10 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from dbgear_airflow_provider.dag_parts import active_tasks, in_flight_param, query_param
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
+from dbgear_airflow_provider.notifications.late import deadline
 from dbgear_airflow_provider.operators.migrate import DbgearMigrateOperator
 from dbgear_airflow_provider.operators.rollback import DbgearRollbackOperator
 from dbgear_airflow_provider.operators.rollout import DbgearRolloutOperator
@@ -47,17 +50,10 @@ with DAG(
     schedule=None,
     tags=["dbgear"],
     doc_md=__doc__,
-    # The pool is the limit; Airflow's own caps must not bite first.
-    max_active_tasks=max(64, SETTINGS.automation.max_mapped_tasks),
+    deadline=deadline("tenant_deploy_schema", SETTINGS.alerts),
+    max_active_tasks=active_tasks(SETTINGS),
     params={
-        "query": Param(
-            "status = 'active'",
-            type="string",
-            minLength=1,
-            title="Which tenants",
-            description_md="In the tenant query language: `tier IN ('premium', 'enterprise') AND region = 'japan'`",
-            examples=["status = 'active'", "tier IN ('premium', 'enterprise')", "tenant_id = 'T0001'"],
-        ),
+        "query": query_param(),
         "migration": Param(
             None,
             type=["null", "string"],  # the form takes no empty text
@@ -109,14 +105,7 @@ with DAG(
             title="Out of order",
             description="Also apply scripts that are older than the newest one that a tenant has.",
         ),
-        "tenants_in_flight": Param(
-            IN_FLIGHT,
-            type="integer",
-            minimum=1,
-            maximum=IN_FLIGHT,
-            title="Tenants in flight",
-            description="Tenants that one task works on at once. The project file sets the most it may be.",
-        ),
+        "tenants_in_flight": in_flight_param(SETTINGS),
         "action": Param(
             "deploy",
             type="string",
@@ -156,7 +145,13 @@ with DAG(
         rehearse="{{ params.rehearse }}",
         **RETRIES,
     )
-    summary = DbgearRolloutReportOperator(task_id="summarize", plan_task_id="plan", trigger_rule="all_done", **RETRIES)
+    summary = DbgearRolloutReportOperator(
+        task_id="summarize",
+        plan_task_id="plan",
+        trigger_rule="all_done",
+        on_failure_callback=DbgearNotifier(),
+        **RETRIES,
+    )
 
     before: list[Any] = [plan]
     for index, stage in enumerate(STAGES):

@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param, TaskGroup
+from airflow.sdk import DAG, Param, TaskGroup
 
+from dbgear_airflow_provider.dag_parts import active_tasks, by_cron, isolation_param, query_param
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
+from dbgear_airflow_provider.notifications.late import deadline
 from dbgear_airflow_provider.operators.drift import DbgearDriftOperator
 from dbgear_airflow_provider.operators.plan import DbgearPlanOperator
-
-# Without a run for last night as soon as somebody unpauses the DAG. False would let it run until a tenth of the time to
-# the next one has gone: CronTriggerTimetable of Airflow 3.3 takes False as None.
-SCHEDULE = CronTriggerTimetable("0 3 * * *", timezone="UTC", run_immediately=timedelta())
 
 # Read at parse time: there is a group of tasks for each target, because a task's pool is fixed when it is parsed.
 SETTINGS = project_settings()
@@ -23,31 +22,17 @@ RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(minutes=1)}
 with DAG(
     "tenant_drift_check",
     description="Compare tenants with their schema documents",
-    schedule=SCHEDULE,
+    schedule=by_cron("0 3 * * *"),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=True,
     tags=["dbgear"],
     doc_md=__doc__,
-    # The pool is the limit; Airflow's own caps must not bite first.
-    max_active_tasks=max(64, SETTINGS.automation.max_mapped_tasks),
+    deadline=deadline("tenant_drift_check", SETTINGS.alerts),
+    max_active_tasks=active_tasks(SETTINGS),
     params={
-        "query": Param(
-            "status = 'active'",
-            type="string",
-            minLength=1,
-            title="Which tenants",
-            description_md="In the tenant query language: `tier IN ('premium', 'enterprise') AND region = 'japan'`",
-            examples=["status = 'active'", "tier IN ('premium', 'enterprise')", "tenant_id = 'T0001'"],
-        ),
-        "isolation": Param(
-            [],
-            type="array",
-            items={"type": "string", "enum": ["database", "schema", "table"]},
-            examples=["database", "schema", "table"],
-            title="Isolation",
-            description="Only tenants of these isolation strategies; none chosen means all.",
-        ),
+        "query": query_param(),
+        "isolation": isolation_param(),
         "repair": Param(
             False,
             type="boolean",
@@ -73,6 +58,7 @@ with DAG(
                 target=target,
                 is_repaired="{{ params.repair }}",
                 fail_on_drift=True,
+                on_failure_callback=DbgearNotifier(),
                 pool=f"dbgear_{target}",
                 pool_slots=IN_FLIGHT,
                 **RETRIES,

@@ -6,7 +6,10 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from dbgear_airflow_provider.dag_parts import active_tasks, in_flight_param, isolation_param, query_param
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
+from dbgear_airflow_provider.notifications.late import deadline
 from dbgear_airflow_provider.operators.list_tenants import DbgearListTenantsOperator
 from dbgear_airflow_provider.operators.provision import DbgearProvisionOperator
 from dbgear_airflow_provider.operators.render import DbgearRenderOperator
@@ -22,43 +25,23 @@ with DAG(
     schedule=None,
     tags=["dbgear"],
     doc_md=__doc__,
-    # The pool is the limit; Airflow's own caps must not bite first.
-    max_active_tasks=max(64, SETTINGS.automation.max_mapped_tasks),
+    deadline=deadline("tenant_provision", SETTINGS.alerts),
+    max_active_tasks=active_tasks(SETTINGS),
     params={
-        "query": Param(
-            "status = 'active'",
-            type="string",
-            minLength=1,
-            title="Which tenants",
-            description_md="In the tenant query language: `tier IN ('premium', 'enterprise') AND region = 'japan'`",
-            examples=["status = 'active'", "tier IN ('premium', 'enterprise')", "tenant_id = 'T0001'"],
-        ),
-        "isolation": Param(
-            [],
-            type="array",
-            items={"type": "string", "enum": ["database", "schema", "table"]},
-            examples=["database", "schema", "table"],
-            title="Isolation",
-            description="Only tenants of these isolation strategies; none chosen means all.",
-        ),
+        "query": query_param(),
+        "isolation": isolation_param(),
         "dry_run": Param(
             True,
             type="boolean",
             title="Dry run",
             description="Connect and read, report the exact statements, change nothing.",
         ),
-        "tenants_in_flight": Param(
-            IN_FLIGHT,
-            type="integer",
-            minimum=1,
-            maximum=IN_FLIGHT,
-            title="Tenants in flight",
-            description="Tenants that one task works on at once. The project file sets the most it may be.",
-        ),
+        "tenants_in_flight": in_flight_param(SETTINGS),
     },
 ) as dag:
     summary = DbgearSummarizeOperator(
         task_id="summarize",
+        on_failure_callback=DbgearNotifier(),
         list_task_ids=[f"{target}.list_tenants" for target in SETTINGS.targets],
         operation="provision",
         is_dry_run="{{ params.dry_run }}",

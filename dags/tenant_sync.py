@@ -10,16 +10,15 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Param
 
+from dbgear_airflow_provider.dag_parts import by_cron
 from dbgear_airflow_provider.hooks.project import project_settings
+from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
+from dbgear_airflow_provider.notifications.late import deadline
 from dbgear_airflow_provider.operators.revoke_access import DbgearRevokeAccessOperator
 from dbgear_airflow_provider.operators.sync import DbgearSyncOperator
 from dbgear_airflow_provider.operators.synced_tenants import DbgearSyncedTenantsOperator
-
-# Without a run for last night as soon as somebody unpauses the DAG. False would let it run until a tenth of the time to
-# the next one has gone: CronTriggerTimetable of Airflow 3.3 takes False as None.
-SCHEDULE = CronTriggerTimetable("0 2 * * *", timezone="UTC", run_immediately=timedelta())
 
 # Read at parse time: the form lists the sources. A project without sources has nothing to synchronize, and no DAG.
 SETTINGS = project_settings()
@@ -37,12 +36,13 @@ if SOURCES:
     with DAG(
         "tenant_sync",
         description="Synchronize the tenant registry with its sources",
-        schedule=SCHEDULE,
+        schedule=by_cron("0 2 * * *"),
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=True,
         tags=["dbgear"],
         doc_md=__doc__,
+        deadline=deadline("tenant_sync", SETTINGS.alerts),
         params={
             "sources": Param(
                 [],
@@ -81,6 +81,7 @@ if SOURCES:
     ) as dag:
         synced = DbgearSyncOperator(
             task_id="sync",
+            on_failure_callback=DbgearNotifier(),
             sources="{{ params.sources }}",
             is_dry_run="{{ params.dry_run }}",
             force="{{ params.force }}",

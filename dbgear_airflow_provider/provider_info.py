@@ -130,7 +130,9 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "DBGear",
                 "python-modules": [
+                    "dbgear_airflow_provider.operators.alert",
                     "dbgear_airflow_provider.operators.drift",
+                    "dbgear_airflow_provider.operators.healthcheck",
                     "dbgear_airflow_provider.operators.list_tenants",
                     "dbgear_airflow_provider.operators.migrate",
                     "dbgear_airflow_provider.operators.plan",
@@ -143,6 +145,7 @@ def get_provider_info() -> dict[str, Any]:
                     "dbgear_airflow_provider.operators.rollout_batches",
                     "dbgear_airflow_provider.operators.rollout_gate",
                     "dbgear_airflow_provider.operators.rollout_report",
+                    "dbgear_airflow_provider.operators.scale",
                     "dbgear_airflow_provider.operators.summarize",
                     "dbgear_airflow_provider.operators.sync",
                     "dbgear_airflow_provider.operators.synced_tenants",
@@ -186,6 +189,7 @@ def get_provider_info() -> dict[str, Any]:
             ),
             _connection_type("project", "DbgearProjectRegistryHook", "DBGear project", _PROJECT_FIELDS),
         ],
+        "notifications": ["dbgear_airflow_provider.notifications.dbgear.DbgearNotifier"],
         "cli": ["dbgear_airflow_provider.cli.definition.get_cli_commands"],
         "plugins": [{"name": "dbgear", "plugin-class": "dbgear_airflow_provider.plugins.plugin.DbgearPlugin"}],
         "config": {

@@ -27,6 +27,7 @@ DbgearError
     ├── SourceUnavailableError    the registry did not answer
     ├── ServerUnavailableError    the target server did not answer, or dropped the connection
     ├── SinkUnavailableError      the sink of credentials did not answer
+    ├── NotificationError         a notifier did not take an alert
     ├── LockTimeoutError          somebody else holds the tenant or one of its objects
     ├── RowsChangedError          somebody has put a row into a table since it was read
     ├── OperationTimeoutError     the tenant's time limit ran out
@@ -192,6 +193,10 @@ class SourceUnavailableError(TransientError):
 
 class ServerUnavailableError(TransientError):
     """A target server could not be reached, or the connection broke."""
+
+
+class NotificationError(TransientError):
+    """A notifier did not take an alert; the others were told."""
 
 
 class SinkUnavailableError(TransientError):

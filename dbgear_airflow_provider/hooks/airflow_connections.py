@@ -5,14 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from http import HTTPStatus
-from typing import Any
-
-import httpx
 
 from ..core.credentials import Credential
-from ..core.credentials.http import SinkClient
-from ..core.errors import CredentialError
-from ..core.headers import check_header
+from .airflow_api import AirflowApi
 
 _PREFIX = "dbgear_tenant_"
 _ODD = re.compile(r"[^A-Za-z0-9_.-]")
@@ -33,13 +28,11 @@ def connection_id(tenant_id: str) -> str:
 class AirflowConnectionSink:
     """Makes or changes the connection `dbgear_tenant_<tenant_id>`; its schema is the first instance's database.
 
-    login, password: of an Airflow user that may edit connections.
+    api: of a user that may edit connections.
     """
 
-    def __init__(self, base_url: str, login: str, password: str, **options: Any) -> None:
-        self._client = SinkClient(base_url.rstrip("/"), "Airflow's API", **options)
-        self._user = {"username": login, "password": password}
-        self._token: str | None = None
+    def __init__(self, api: AirflowApi) -> None:
+        self._api = api
 
     async def put(self, credential: Credential) -> None:
         """Write the tenant's connection. Raises CredentialError, SettingsError, SinkUnavailableError."""
@@ -55,37 +48,11 @@ class AirflowConnectionSink:
             "schema": credential.database,
         }
         path = f"/api/v2/connections/{name}"
-        if (await self._send("PATCH", path, body, HTTPStatus.NOT_FOUND)).is_success:
+        if (await self._api.request("PATCH", path, body, HTTPStatus.NOT_FOUND)).is_success:
             return
-        if not (await self._send("POST", "/api/v2/connections", body, HTTPStatus.CONFLICT)).is_success:
-            await self._send("PATCH", path, body)  # made in the meantime: an answer was lost, or another did
-
-    async def _send(self, method: str, path: str, body: dict[str, Any], *allowed: HTTPStatus) -> httpx.Response:
-        fresh = self._token is None
-        answer = await self._once(method, path, body, *allowed, HTTPStatus.UNAUTHORIZED)
-        if answer.status_code == HTTPStatus.UNAUTHORIZED and not fresh:
-            self._token = None  # it has expired
-            answer = await self._once(method, path, body, *allowed)
-        if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            raise CredentialError(f"Airflow's API: {method} {path}: the user may not do that", sink=self._client.where)
-        return answer
-
-    async def _once(self, method: str, path: str, body: dict[str, Any], *allowed: HTTPStatus) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {await self._logged_in()}"}
-        return await self._client.request(method, path, json=body, headers=headers, allowed=allowed)
-
-    async def _logged_in(self) -> str:
-        if self._token is None:
-            answer = await self._client.request("POST", "/auth/token", json=self._user)
-            where = f"{self._client.where}: POST /auth/token"
-            try:
-                token = str(answer.json()["access_token"])
-            except (ValueError, KeyError, TypeError):
-                raise CredentialError(f"{where}: no token in the answer", sink=self._client.where) from None
-            check_header("Authorization", token, where=f"{where}, access_token")
-            self._token = token
-        return self._token
+        if not (await self._api.request("POST", "/api/v2/connections", body, HTTPStatus.CONFLICT)).is_success:
+            await self._api.request("PATCH", path, body)  # made in the meantime: an answer was lost, or another did
 
     async def aclose(self) -> None:
         """Close the connections. Safe to repeat."""
-        await self._client.aclose()
+        await self._api.aclose()

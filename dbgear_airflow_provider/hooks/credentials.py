@@ -13,15 +13,13 @@ from .connection import Extra, read_connection
 from .registry_api import base_url
 
 
-class AirflowExtra(Extra):
-    """ca_file: PEM file of the authority to trust."""
+class VaultExtra(Extra):
+    """mount: of the key-value store, version 2. folder: of the secrets in it. namespace: of Vault Enterprise.
+
+    ca_file: PEM file of the authority to trust.
+    """
 
     ca_file: NonEmpty | None = None
-
-
-class VaultExtra(AirflowExtra):
-    """mount: of the key-value store, version 2. folder: of the secrets in it. namespace: of Vault Enterprise."""
-
     mount: NonEmpty = "secret"
     folder: NonEmpty = "dbgear"
     namespace: NonEmpty | None = None
@@ -54,21 +52,12 @@ async def _vault(settings: SinkSettings) -> ClosingSink:
         mount=extra.mount,
         folder=extra.folder,
         namespace=extra.namespace,
-        verify=_trusted(extra, connection.where),
+        verify=ssl_context(extra.ca_file or True, where=f"{connection.where}, extra, ca_file"),
     )
 
 
 async def _airflow(settings: SinkSettings) -> ClosingSink:
-    from .airflow_connections import AirflowConnectionSink  # noqa: PLC0415 - imports httpx
+    from .airflow_api import open_airflow_api  # noqa: PLC0415 - imports httpx
+    from .airflow_connections import AirflowConnectionSink  # noqa: PLC0415
 
-    connection = await read_connection(str(settings.connection_id), {"http": AirflowExtra}, "Airflow's API")
-    return AirflowConnectionSink(
-        base_url(connection),
-        connection.required("login", "an Airflow user that may edit connections"),
-        connection.required("password", "that user's password"),
-        verify=_trusted(connection.extra, connection.where),
-    )
-
-
-def _trusted(extra: AirflowExtra, where: str) -> object:
-    return ssl_context(extra.ca_file or True, where=f"{where}, extra, ca_file")
+    return AirflowConnectionSink(await open_airflow_api(str(settings.connection_id), may="edit connections"))

@@ -15,23 +15,29 @@ from ..core.engines import Server
 from ..core.errors import SettingsError
 from ..core.fleet import FleetStore, Run
 from ..core.registries import TenantRegistryProvider
-from ..core.settings import MultiTenantSettings, load_project
+from ..core.settings import MultiTenantSettings, ProjectSettings, load_project
 from ..core.templating import TenantTemplateEngine
 from ..core.tenants import TenantInfo
 from .cache import open_cache
 from .credentials import open_sink
 from .fleet import FleetStoreHook
+from .metrics import count_result, gauge_connections
 from .registry import cache_ttl_s, open_registry
 from .target import TenantTargetHook
 
 
-def project_settings(project_file: str | None = None) -> MultiTenantSettings:
-    """Return the settings of a project file; None: the one that Airflow's `[dbgear] project_file` names.
+def open_project(project_file: str | None = None) -> ProjectSettings:
+    """Return what a project file says; None: the one that Airflow's `[dbgear] project_file` names.
 
     Raises SettingsError.
     """
     path = project_file or conf.get("dbgear", "project_file", fallback="")
-    return load_project(path or _home() / "include" / "project.yaml").multi_tenant
+    return load_project(path or _home() / "include" / "project.yaml")
+
+
+def project_settings(project_file: str | None = None) -> MultiTenantSettings:
+    """Return the section `multi_tenant` of a project file, as `open_project` does."""
+    return open_project(project_file).multi_tenant
 
 
 def report_dir() -> str:
@@ -65,6 +71,7 @@ class Fleet:
                 name, max_connections=target.max_connections, shared_schema=target.shared_schema
             )
             self.opened.push_async_callback(self.servers[name].aclose)
+            self.opened.callback(gauge_connections, self.servers[name])
 
     async def connect_for(self, tenants: Collection[TenantInfo]) -> None:
         """Open the targets that tenants live on; one that no rule places is told of by its own operation."""
@@ -100,8 +107,13 @@ class Fleet:
         on_result: Callable[[OperationResult], None] = lambda _: None,
         before_tenant: Callable[[str], Awaitable[None]] | None = None,
     ) -> TenantAutomationEngine:
-        """Return the engine for bulk operations, with the project's limits."""
+        """Return the engine for bulk operations, with the project's limits. Its results are counted as metrics too."""
         limits = self.settings.automation
+
+        def counted(result: OperationResult) -> None:
+            count_result(result)
+            on_result(result)
+
         return TenantAutomationEngine(
             self.registry,
             self.templates(),
@@ -110,10 +122,20 @@ class Fleet:
             settings=self.settings,
             servers=self.servers,
             run=run,
-            on_result=on_result,
+            on_result=counted,
             credentials=self.credentials,
             before_tenant=before_tenant,
         )
+
+
+@asynccontextmanager
+async def open_store(fleet_conn_id: str) -> AsyncIterator[FleetStore]:
+    """Open the fleet store, and close it at the end."""
+    store = await FleetStoreHook(fleet_conn_id).get_store()
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
 @asynccontextmanager
@@ -131,8 +153,7 @@ async def open_fleet(
             stack.push_async_callback(cache.aclose)
         registry = await open_registry(settings.tenant_registry, cache)
         stack.push_async_callback(registry.aclose)
-        store = await FleetStoreHook(fleet_conn_id).get_store()
-        stack.push_async_callback(store.aclose)
+        store = await stack.enter_async_context(open_store(fleet_conn_id))
         sink = await stack.enter_async_context(open_sink(settings.access)) if hands_over else None
         fleet = Fleet(settings=settings, registry=registry, store=store, opened=stack, credentials=sink)
         await fleet.connect(targets)

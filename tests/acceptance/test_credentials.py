@@ -9,6 +9,7 @@ from dataclasses import replace
 import psycopg
 
 from dbgear_airflow_provider.core.credentials import Credential
+from dbgear_airflow_provider.hooks.airflow_api import AirflowApi
 from dbgear_airflow_provider.hooks.airflow_connections import AirflowConnectionSink
 from dbgear_airflow_provider.sandbox.stack import Stack
 
@@ -55,7 +56,7 @@ async def test_a_login_becomes_a_connection_of_the_running_airflow(airflow_sandb
         password="geheim",
         instances={"main": {"database": "tenants", "schema": "acme", "isolation": "schema"}},
     )
-    sink = AirflowConnectionSink(client.url, "admin", client.password, trust_env=False)
+    sink = AirflowConnectionSink(AirflowApi(client.url, "admin", client.password, trust_env=False))
     await sink.put(credential)
     await sink.put(replace(credential, user="another"))
     await sink.aclose()

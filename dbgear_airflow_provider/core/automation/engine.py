@@ -22,6 +22,7 @@ from ..errors import (
     TransientError,
 )
 from ..fleet import Run
+from ..health import HealthReport
 from ..isolation import place
 from ..registries import Filters, TenantRegistryProvider
 from ..settings import MultiTenantSettings, SchemaTemplate
@@ -38,6 +39,7 @@ from .access import (
 )
 from .drift import CHUNK, CHUNKS_AT_ONCE, DriftCheck, DriftGroup, DriftReport, InstanceId
 from .fanout import Limits, fanout
+from .health import HealthCheck
 from .instance import Instance
 from .loading import InitialData
 from .migrate import Adopt
@@ -208,6 +210,18 @@ class TenantAutomationEngine:
             for name in tenant.instances:
                 check.leave_out(InstanceId(tenant_id=tenant.tenant_id, instance=name), target, error)
             return []
+
+    async def check_health(
+        self, tenant_filters: Filters, *, fingerprints: bool = False, parallel_limit: int = 50
+    ) -> HealthReport:
+        """Return how the instances of the tenants that match are, and keep it in the fleet store. Changes nothing.
+
+        fingerprints: also compare what they hold with their documents. parallel_limit: databases of a server that are
+        looked into at once, up to its max_connections; instances that share one are asked for together. A server that
+        is dead, or an instance that cannot be looked at, is told in the report and keeps nobody else waiting.
+        """
+        check = HealthCheck(self, fingerprints=fingerprints, parallel=parallel_limit)
+        return await check.report(tenant_filters)
 
     async def plan_group(self, group: DriftGroup) -> Plan:
         """Return the plan of a group's first instance: it is that of all of them, but for names and texts."""

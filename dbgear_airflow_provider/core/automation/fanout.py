@@ -8,9 +8,10 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..engines import borrowing
 from ..errors import (
     DbgearError,
     LockTimeoutError,
@@ -143,8 +144,9 @@ async def fanout(
 
     attempt counts from 1. Transient errors are tried again, terminal ones are not; an error that is no
     DbgearError is a defect of ours: it is logged with its trace and becomes that tenant's result as well.
-    on_result is told each result as soon as it is there. Cancelling starts no further tenant, cancels the
-    running ones and waits until each has rolled back.
+    Connections that an operation has not given back when it ends are closed, and told in its details as
+    `leaked_connections`, {target: how many}. on_result is told each result as soon as it is there. Cancelling starts
+    no further tenant, cancels the running ones and waits until each has rolled back.
     """
     adaptive = AdaptiveLimit(limits.parallel)
     queue = deque(enumerate(tenant_ids))
@@ -160,7 +162,10 @@ async def fanout(
     async def worker() -> None:
         while queue and adaptive.running <= adaptive.limit:
             index, tenant_id = queue.popleft()
-            result = await _one(tenant_id, watched, operation, limits)
+            with borrowing(tenant_id, operation) as borrower:
+                result = await _one(tenant_id, watched, operation, limits)
+            if borrower.leaked:
+                result = replace(result, details={**(result.details or {}), "leaked_connections": borrower.leaked})
             adaptive.done()
             results[index] = result
             on_result(result)

@@ -2,12 +2,17 @@
 
 from .base import ExpectedLedger, Grant, GrantedOn, OtherSession, Scope, Server, ServerAddress, Session, Timeouts
 from .cloning import CloneSource
+from .lending import borrowing
 from .mysql import MySQLServer
 from .postgresql import PostgresServer
 from .roles import RoleRequest, RoleScript, RoleState
+from .vitals import Activity, Busy, Counter, Vitals
 
 __all__ = [
+    "Activity",
+    "Busy",
     "CloneSource",
+    "Counter",
     "ExpectedLedger",
     "Grant",
     "GrantedOn",
@@ -22,4 +27,6 @@ __all__ = [
     "ServerAddress",
     "Session",
     "Timeouts",
+    "Vitals",
+    "borrowing",
 ]

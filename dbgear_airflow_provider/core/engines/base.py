@@ -18,7 +18,9 @@ from sqlalchemy.engine import Dialect
 from ..errors import SettingsError
 from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot
 from ..tenants.naming import SHORTEST_LIMIT, NameLimit
+from .lending import Lender
 from .roles import RoleRequest, RoleScript, RoleState
+from .vitals import Activity, Vitals
 
 if TYPE_CHECKING:
     from .cloning import CloneSource
@@ -256,6 +258,17 @@ class Session(ABC):
         """Tell those of `other_sessions` to end that may be ended. Does not wait for their end."""
 
     @abstractmethod
+    async def vitals(self, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
+        """Return what the catalog says of the health of namespaces, by a few queries for hundreds of them.
+
+        Raises LockTimeoutError where somebody has locked a table of one of them for himself alone.
+        """
+
+    @abstractmethod
+    async def activity(self) -> Activity:
+        """Return what the server is doing, as far as we may see it."""
+
+    @abstractmethod
     async def role_state(self, request: RoleRequest) -> RoleState:
         """Return what there is of a tenant's roles and of what they shall be able to do, by one query."""
 
@@ -274,7 +287,7 @@ class Server(ABC):
     what they are on. ending_needs: what we need to end
     sessions of others, in words; ending_refused: the code of its error where we have it not.
 
-    shared_schema: in which tenants of the strategy `table` live; None: there is none.
+    shared_schema: in which tenants of the strategy `table` live; None: there is none. connections: those in use.
     """
 
     transactional_ddl: ClassVar[bool] = True
@@ -295,6 +308,7 @@ class Server(ABC):
         self.name = name
         self.address = address
         self.max_connections = max_connections
+        self.connections = Lender(name, max_connections)
         self.shared_schema = shared_schema or self._usual_schema()
 
     def _usual_schema(self) -> str | None:

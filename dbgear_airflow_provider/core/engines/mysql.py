@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from ..errors import LockTimeoutError, StatementError, UnsupportedError
 from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot, ledger_name
 from ..schema.ddl import Secret
 from ..tenants.naming import NameLimit
-from . import mysql_catalog, mysql_clone, mysql_describe, mysql_roles, mysql_scratch
+from . import mysql_catalog, mysql_clone, mysql_describe, mysql_roles, mysql_scratch, mysql_vitals
 from .base import ServerAddress, Timeouts
 from .cloning import CloneSource
 from .describing import snapshots
@@ -29,6 +30,7 @@ from .mysql_access import AccessServer, AccessSession
 from .mysql_variant import Variant, dialect
 from .mysql_wire import Wire
 from .roles import RoleRequest, RoleScript, RoleState
+from .vitals import Activity, Vitals
 
 # Locks are taken by asking again and again: a session that waits inside the server is one that nobody can cancel.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.2
@@ -239,6 +241,16 @@ class MySQLSession(AccessSession):
             raise StatementError(text, code=code, statement=str(statement)) from None
 
     @override
+    async def vitals(self, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
+        return await mysql_vitals.vitals(self._wire.run, namespaces)
+
+    @override
+    async def activity(self) -> Activity:
+        begun = time.perf_counter()
+        await self._wire.run("SELECT 1")
+        return await mysql_vitals.activity(self._wire.run, time.perf_counter() - begun)
+
+    @override
     async def role_state(self, request: RoleRequest) -> RoleState:
         sql, values = mysql_roles.state_query(request, folds_names=self._wire.variant.folds_names)
         return mysql_roles.state(request, await self._wire.run(sql, *values, told="the grants"))
@@ -265,7 +277,6 @@ class MySQLServer(AccessServer):
         self, name: str, address: ServerAddress, *, max_connections: int = 8, shared_schema: str | None = None
     ) -> None:
         super().__init__(name, address, max_connections=max_connections, shared_schema=shared_schema)
-        self._slots = asyncio.Semaphore(max_connections)
         self._idle: list[Wire] = []
         self._variant: Variant | None = None
         if address.options:
@@ -281,8 +292,9 @@ class MySQLServer(AccessServer):
     @asynccontextmanager
     async def session(self, database: str, *, apart: bool = False) -> AsyncIterator[MySQLSession]:
         # The database is not chosen: all names are qualified, and it need not exist yet.
-        async with self._slots:
+        async with self.connections.loan() as loan:
             idle, wire = self._idle, await self._take()
+            loan.close = wire.close
             try:
                 yield MySQLSession(wire, self)
             finally:

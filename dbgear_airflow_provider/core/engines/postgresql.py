@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from textwrap import shorten
@@ -29,11 +30,19 @@ from ..errors import (
 )
 from ..schema import LedgerEntry, Namespace, ObjectKey, Snapshot, ledger_name
 from ..schema.ddl import executed, literal
-from . import postgresql_catalog, postgresql_clone, postgresql_describe, postgresql_grants, postgresql_roles
+from . import (
+    postgresql_catalog,
+    postgresql_clone,
+    postgresql_describe,
+    postgresql_grants,
+    postgresql_roles,
+    postgresql_vitals,
+)
 from .base import ExpectedLedger, Grant, OtherSession, Scope, Server, ServerAddress, Session, Timeouts
 from .cloning import CloneSource
 from .describing import snapshots
 from .roles import RoleRequest, RoleScript, RoleState
+from .vitals import Activity, Vitals
 
 CONNECT_TIMEOUT_S = 15
 # Connection.extra keys that reach the driver; all others are refused by the hook.
@@ -288,6 +297,16 @@ class PostgresSession(Session):
         await self._fetch(postgresql_grants.END_SESSIONS, list(databases))
 
     @override
+    async def vitals(self, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
+        return await postgresql_vitals.vitals(self._fetch, namespaces)
+
+    @override
+    async def activity(self) -> Activity:
+        begun = time.perf_counter()
+        await self._fetch("SELECT 1")
+        return await postgresql_vitals.activity(self._fetch, time.perf_counter() - begun)
+
+    @override
     async def role_state(self, request: RoleRequest) -> RoleState:
         return postgresql_roles.state(request, await self._fetch(*postgresql_roles.state_query(request)))
 
@@ -309,7 +328,6 @@ class PostgresServer(Server):
         self, name: str, address: ServerAddress, *, max_connections: int = 8, shared_schema: str | None = None
     ) -> None:
         super().__init__(name, address, max_connections=max_connections, shared_schema=shared_schema)
-        self._slots = asyncio.Semaphore(max_connections)
         self._pool: Any = None
         unknown = address.options.keys() - OPTIONS
         if unknown:
@@ -322,13 +340,14 @@ class PostgresServer(Server):
     @override
     @asynccontextmanager
     async def session(self, database: str, *, apart: bool = False) -> AsyncIterator[PostgresSession]:
-        async with self._slots, AsyncExitStack() as stack:
+        async with self.connections.loan() as loan, AsyncExitStack() as stack:
             with _translated(self.name, f"connect to {database}"):
                 if database == self.address.database and not apart:
                     connection = await stack.enter_async_context((await self._shared()).acquire())
                 else:
                     connection = await asyncpg.connect(**self._arguments(database))
                     stack.push_async_callback(_close, connection)
+            loan.close = connection.terminate
             yield PostgresSession(connection, self.name)
 
     async def _shared(self) -> Any:

@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.schema import CreateColumn
 
 from ..errors import SourceUnavailableError
+from .alerts import AlertStore
+from .health import HealthStore
 from .instances import InstanceStore, upsert_instances
 from .recorder import BATCH_ROWS, Recorder, recording, storable
 from .rollouts import RolloutStore
@@ -97,7 +99,8 @@ class FleetStore:
     """The fleet store in a database of its own or shared with other tables (all of ours begin with `dbgear_`).
 
     url: of SQLAlchemy, with an async driver (`sqlite+aiosqlite`, `postgresql+asyncpg`, `mysql+asyncmy`).
-    Methods raise SourceUnavailableError when the database cannot be reached. rollouts: what it keeps of rollouts.
+    Methods raise SourceUnavailableError when the database cannot be reached. rollouts, alerts, health: what it keeps of
+    those.
     placed: where instances are, written anew. status: how the fleet stands.
     """
 
@@ -106,13 +109,15 @@ class FleetStore:
         connect_args = {"timeout": 30} if url.get_backend_name() == "sqlite" else {}
         self._engine = create_async_engine(url, pool_pre_ping=True, connect_args=connect_args, hide_parameters=True)
         self.rollouts = RolloutStore(self._begin, url.get_backend_name())
+        self.alerts = AlertStore(self._begin)
+        self.health = HealthStore(self._begin, url.get_backend_name())
         self.placed = InstanceStore(self._begin, url.get_backend_name())
         self.status = StatusStore(self._begin, self.rollouts)
 
     async def prepare(self) -> None:
-        """Create the tables and columns that are missing. Safe to repeat, and in several processes at once."""
-        columns = sum(len(table.columns) for table in metadata.tables.values())
-        for left in range(len(metadata.tables) + columns, -1, -1):
+        """Create the tables, columns and indexes that are missing. Safe to repeat, and in several processes at once."""
+        parts = sum(1 + len(table.columns) + len(table.indexes) for table in metadata.tables.values())
+        for left in range(parts, -1, -1):
             try:
                 async with self._begin() as connection:
                     await connection.run_sync(_create_missing)
@@ -278,9 +283,17 @@ class FleetStore:
     async def instances(self, tenant_id: str) -> list[dict[str, Any]]:
         """Return the state of a tenant's instances: a dict per instance, keyed as the table's columns."""
         query = sa.select(tenant_instances).where(tenant_instances.c.tenant_id == tenant_id)
+        return await self.rows(query.order_by(tenant_instances.c.instance))
+
+    async def rows(self, query: sa.Executable) -> list[dict[str, Any]]:
+        """Return the rows of a query over the store's tables, each keyed by its columns."""
         async with self._begin() as connection:
-            rows = await connection.execute(query.order_by(tenant_instances.c.instance))
-            return [dict(row) for row in rows.mappings()]
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def insert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+        """Add a row to one of the store's tables."""
+        async with self._begin() as connection:
+            await connection.execute(sa.insert(table), dict(row))
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -317,12 +330,22 @@ class FleetStore:
 def _create_missing(connection: sa.Connection) -> None:
     metadata.create_all(connection)
     inspector, prepare = sa.inspect(connection), connection.dialect.identifier_preparer
+    names = list(metadata.tables)
+    columns = _names(inspector.get_multi_columns(filter_names=names))
+    indexes = _names(inspector.get_multi_indexes(filter_names=names))
     for table in metadata.sorted_tables:
-        there = {column["name"] for column in inspector.get_columns(table.name)}
         for column in table.columns:
-            if column.name not in there:
+            if column.name not in columns[table.name]:
                 definition = CreateColumn(column).compile(dialect=connection.dialect)
                 connection.execute(sa.text(f"ALTER TABLE {prepare.format_table(table)} ADD COLUMN {definition}"))
+        for index in table.indexes:
+            if index.name not in indexes[table.name]:
+                index.create(connection)
+
+
+def _names(found: Mapping[Any, Sequence[Any]]) -> dict[str, set[str]]:
+    """Return {table: names} of what an inspector has found."""
+    return {table: {item["name"] for item in items} for (_, table), items in found.items()}
 
 
 def _row(record: OperationRecord) -> dict[str, Any]:

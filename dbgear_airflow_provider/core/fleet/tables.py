@@ -61,6 +61,7 @@ operations = sa.Table(
     sa.Column("details", sa.JSON),
     sa.Index("dbgear_operations_run", "run_id", "operation", "tenant_id"),
     sa.Index("dbgear_operations_tenant", "tenant_id", "id"),
+    sa.Index("dbgear_operations_started", "started_at"),
 )
 
 # Where each instance is and in which state, as the last operation left it: an index of what the servers hold.
@@ -180,4 +181,31 @@ health_history = sa.Table(
     sa.Column("size_bytes", sa.BigInteger),
     sa.Column("connections", sa.Integer),
     sa.Index("dbgear_health_history_checked", "checked_at"),
+)
+
+# The rules of alerts that are broken, and those of which somebody still has to hear that they are kept again. since:
+# when it began. value: of its measure when it was last looked at. told: names of the notifiers that know it as broken.
+alerts = sa.Table(
+    "dbgear_alerts",
+    metadata,
+    sa.Column("rule", _exact(64), primary_key=True),
+    sa.Column("severity", sa.String(16), nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("told", sa.JSON, nullable=False),
+)
+
+# Changes of the slots of targets' pools. reason: in words. load: as it was measured, JSON.
+scalings = sa.Table(
+    "dbgear_scalings",
+    metadata,
+    sa.Column("id", _BIGINT, primary_key=True, autoincrement=True),
+    sa.Column("target", sa.String(64), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("slots_before", sa.Integer, nullable=False),
+    sa.Column("slots_after", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("load", sa.JSON, nullable=False),
+    sa.Index("dbgear_scalings_target", "target", "id"),
 )

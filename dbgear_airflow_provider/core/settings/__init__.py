@@ -1,6 +1,8 @@
 """The settings of a project, `project.yaml`."""
 
 from .access import AccessSettings, SinkSettings
+from .alerts import AlertRule, AlertSettings, NotifierSettings
+from .health import HealthSettings, Limits, SqlCheck, Thresholds
 from .loader import check_section, load_project
 from .mapping import FieldMapping, FieldName
 from .project import (
@@ -8,7 +10,9 @@ from .project import (
     MultiTenantSettings,
     PlacementRule,
     ProjectSettings,
+    ScalingSettings,
     SchemaTemplate,
+    SlotBounds,
     TargetSettings,
     TemplateSettings,
 )
@@ -37,6 +41,8 @@ from .rollout import (
 __all__ = [
     "DAYS",
     "AccessSettings",
+    "AlertRule",
+    "AlertSettings",
     "ApiRegistrySettings",
     "AutomationSettings",
     "BudgetSettings",
@@ -48,20 +54,27 @@ __all__ = [
     "FieldMapping",
     "FieldName",
     "GraphqlSettings",
+    "HealthSettings",
+    "Limits",
     "MaintenanceSettings",
     "MultiTenantSettings",
+    "NotifierSettings",
     "PlacementRule",
     "ProjectSettings",
     "RegistryConfig",
     "RegistrySettings",
     "RolloutSettings",
+    "ScalingSettings",
     "SchemaTemplate",
     "SinkSettings",
+    "SlotBounds",
     "SourceSettings",
+    "SqlCheck",
     "StageSettings",
     "SyncSettings",
     "TargetSettings",
     "TemplateSettings",
+    "Thresholds",
     "WindowSettings",
     "check_section",
     "load_project",

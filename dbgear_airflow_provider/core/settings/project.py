@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..errors import SettingsError
 from ..tenants import TenantInfo
 from .access import AccessSettings
+from .alerts import AlertSettings
+from .health import HealthSettings
 from .registries import CacheSettings, RegistrySettings, SourceSettings, SyncSettings
 from .rollout import RolloutSettings
 from .section import SAFE_NAME, NonEmpty, Section
@@ -83,6 +85,33 @@ class AutomationSettings(Section):
     tenants_in_flight: Annotated[int, Field(ge=1, le=100)] = 2
 
 
+class SlotBounds(Section):
+    """Between how many slots a target's pool is kept, by its load."""
+
+    min_slots: Annotated[int, Field(ge=1, le=1000)]
+    max_slots: Annotated[int, Field(ge=1, le=1000)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SlotBounds:
+        if self.max_slots < self.min_slots:
+            told = {"field": ("max_slots",), "allowed": f"{self.min_slots} or more"}
+            raise PydanticCustomError("slots", "below min_slots", told)
+        return self
+
+
+class ScalingSettings(Section):
+    """Pools that follow the load. connection_id: Airflow connection of Airflow's own API.
+
+    window: minutes of operations that are looked back on. suffering: percent of a target's operations in the window
+    that may fail for the server's sake before its pool gets smaller.
+    """
+
+    connection_id: NonEmpty
+    targets: Annotated[dict[str, SlotBounds], Field(min_length=1)]
+    window: Annotated[float, Field(gt=0)] = 10
+    suffering: Annotated[float, Field(ge=0, le=100)] = 5
+
+
 class MonitoringSettings(Section):
     """What is told about the fleet, and where."""
 
@@ -107,6 +136,9 @@ class MultiTenantSettings(Section):
     automation: AutomationSettings = AutomationSettings()
     rollout: RolloutSettings = RolloutSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    health: HealthSettings = HealthSettings()
+    alerts: AlertSettings = AlertSettings()
+    scaling: ScalingSettings | None = None
 
     @field_validator("sync")
     @classmethod
@@ -135,6 +167,20 @@ class MultiTenantSettings(Section):
                 told = {"field": (str(index), "target"), "allowed": list(targets)}
                 raise PydanticCustomError("target", "no such target", told)
         return rules
+
+    @field_validator("scaling")
+    @classmethod
+    def _scaled_with_room_for_a_task(cls, scaling: ScalingSettings | None, info: Any) -> ScalingSettings | None:
+        targets, automation = info.data.get("targets"), info.data.get("automation")
+        for name, bounds in (scaling.targets if scaling is not None else {}).items():
+            if targets and name not in targets:
+                raise PydanticCustomError(
+                    "target", "no such target", {"field": ("targets", name), "allowed": list(targets)}
+                )
+            if automation and bounds.min_slots < automation.tenants_in_flight:
+                told = {"field": ("targets", name, "min_slots"), "allowed": f"{automation.tenants_in_flight} or more"}
+                raise PydanticCustomError("slots", "one task takes more: tenants_in_flight", told)
+        return scaling
 
     def synced_sources(self) -> dict[str, SourceSettings]:
         """Return the sources that make up the registry: {name: source}, the first one before the others."""

@@ -19,6 +19,7 @@ from dbgear_airflow_provider.core.errors import (
     TenantsFailedError,
 )
 from tests.deploying import Deploy
+from tests.metrics import collected
 
 # Read when Airflow is first imported.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="dbgear-airflow-"))
@@ -140,6 +141,22 @@ def test_a_rollout_goes_from_stage_to_stage(fleet: Fleet) -> None:
     fleet.again("run:2")  # nothing is left to do
     fleet.deploy()
     assert fleet.members() == dict.fromkeys(TENANTS, "skipped")
+
+
+def test_each_tenant_is_counted_and_timed(fleet: Fleet) -> None:
+    fleet.query("CREATE TABLE {2}.audit (mine text)")
+    fleet.script("2.0", AUDIT)
+    with collected() as metrics, pytest.raises(RolloutStoppedError):
+        fleet.deploy()
+    done = {"operation": "migrate", "dry_run": "False"}
+    finished = "dbgear.operation.finished"
+    assert metrics.of(finished, **done, outcome="success", target="main") == [1, 1]
+    assert metrics.of(finished, **done, outcome="error", error_kind="StatementError") == [1]
+    durations = metrics.of("dbgear.operation.duration", **done)
+    assert len(durations) == 3
+    assert all(0 < duration.total_seconds() < 60 for duration in durations)
+    assert set(metrics.of("dbgear.connections.used_at_most", target="main")) <= {1, 2}
+    assert metrics.of("dbgear.connections.leaked") == []
 
 
 def test_a_canary_that_fails_keeps_the_others_as_they_are_until_it_is_mended(fleet: Fleet) -> None:

@@ -63,6 +63,7 @@ class Fleet:
         self.store_url = f"sqlite+aiosqlite:///{folder / 'fleet.db'}"
         self._owned: set[str] = set()
         self.sink: CredentialSink | None = None  # with one, tenants have roles
+        self.sections: dict[str, Any] = {}  # of the project file, besides
         self.user: tuple[str, str] | None = None  # who we are on the server, with the password
 
     def with_roles(self) -> FileSink:
@@ -115,6 +116,7 @@ class Fleet:
                 "targets": {"main": {"connection_id": "main"}},
                 "templates": {"on_unsupported": on_unsupported},
                 "automation": settings,
+                **self.sections,
                 **({"access": {"roles": True, "sink": {"type": "file", "path": "-"}}} if self.sink else {}),
             }
         )

@@ -16,6 +16,7 @@ from dbgear_airflow_provider.core.credentials import Credential, FileSink, Vault
 from dbgear_airflow_provider.core.errors import CredentialError, SettingsError, SinkUnavailableError
 from dbgear_airflow_provider.core.settings import SinkSettings
 from dbgear_airflow_provider.core.tls import ssl_context
+from dbgear_airflow_provider.hooks.airflow_api import AirflowApi
 from dbgear_airflow_provider.hooks.airflow_connections import AirflowConnectionSink, connection_id
 from tests.leaks import TOKEN, error_of, nothing_leaks, secrets_in
 from tests.servers.http import Api, Reply, Request, api, certificate, tls_api
@@ -115,7 +116,7 @@ async def test_what_is_no_header_is_not_sent_and_not_shown(api: Api, odd: str) -
         assert secrets_in(f"{told} {caught.value!r} {caught.value.details}") == []
         assert caught.value.details["where"] == f"Vault, X-Vault-{'Token' if len(given) == 1 else 'Namespace'}"
     api.answer = lambda _: Reply({"access_token": f"{TOKEN}{odd}"})
-    sink = AirflowConnectionSink(api.url, "admin", OURS, wait_s=0.001)
+    sink = AirflowConnectionSink(AirflowApi(api.url, "admin", OURS, wait_s=0.001))
     error = await error_of(SettingsError, sink.put(CREDENTIAL))
     await sink.aclose()
     assert error.details["where"] == "Airflow's API: POST /auth/token, access_token"
@@ -147,7 +148,7 @@ async def test_what_is_refused_is_not_asked_again_and_tells_no_secret(api: Api) 
     assert len(api.requests) == 1
 
 
-class AirflowApi:
+class FakeAirflow:
     """Answers as Airflow does; tokens may expire."""
 
     def __init__(self) -> None:
@@ -171,8 +172,8 @@ class AirflowApi:
 
 
 async def test_an_airflow_connection_is_made_and_then_changed(api: Api) -> None:
-    airflow = api.answer = AirflowApi()
-    sink = AirflowConnectionSink(api.url, "admin", OURS, wait_s=0.001)
+    airflow = api.answer = FakeAirflow()
+    sink = AirflowConnectionSink(AirflowApi(api.url, "admin", OURS, wait_s=0.001))
     await sink.put(CREDENTIAL)
     made = airflow.connections["dbgear_tenant_T0001"]
     assert (made["conn_type"], made["login"], made["password"], made["schema"]) == (
@@ -189,7 +190,7 @@ async def test_an_airflow_connection_is_made_and_then_changed(api: Api) -> None:
 
 
 async def test_a_connection_that_another_has_just_made_is_changed(api: Api) -> None:
-    airflow = AirflowApi()
+    airflow = FakeAirflow()
 
     def answer(request: Request) -> Reply:
         if request.method == "POST" and request.path != "/auth/token":
@@ -197,15 +198,15 @@ async def test_a_connection_that_another_has_just_made_is_changed(api: Api) -> N
         return airflow(request)
 
     api.answer = answer
-    sink = AirflowConnectionSink(api.url, "admin", OURS, wait_s=0.001)
+    sink = AirflowConnectionSink(AirflowApi(api.url, "admin", OURS, wait_s=0.001))
     await sink.put(CREDENTIAL)
     await sink.aclose()
     assert airflow.connections["dbgear_tenant_T0001"]["password"] == PASSWORD
 
 
 async def test_a_wrong_password_of_airflow_is_an_error_that_tells_none(api: Api) -> None:
-    api.answer = AirflowApi()
-    sink = AirflowConnectionSink(api.url, "admin", f"{OURS}?", wait_s=0.001)
+    api.answer = FakeAirflow()
+    sink = AirflowConnectionSink(AirflowApi(api.url, "admin", f"{OURS}?", wait_s=0.001))
     await error_of(CredentialError, sink.put(CREDENTIAL))
     await sink.aclose()
 

@@ -274,7 +274,7 @@ def test_every_parameter_of_the_operators_is_told(module: str) -> None:
     [("tenant_provision", "provisioning"), ("tenant_drift_check", "drift"), ("tenant_deploy_schema", "rollouts")],
 )
 def test_the_parameters_of_the_dag_are_told(dag: str, page: str) -> None:
-    params = re.findall(r'^ +"(\w+)": Param\(', text(f"dags/{dag}.py"), re.MULTILINE)
+    params = re.findall(r'^ +"(\w+)": (?:Param|\w+_param)\(', text(f"dags/{dag}.py"), re.MULTILINE)
     assert [word(row[0]) for row in rows(f"docs/{page}.md", f"The DAG {dag}")] == params
 
 
