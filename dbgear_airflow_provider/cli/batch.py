@@ -4,15 +4,54 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from ..core.automation import RolloutPlan, RolloutRequest, begin_rollout, plan_rollout
 from ..core.errors import InvalidInputError, SettingsError
 from ..core.fleet import RolloutRecord
+from ..core.health import InstanceHealth
+from ..core.health.report import STATUSES
 from ..hooks.project import Fleet
 from .definition import ACTIVE
 from .output import as_json, print_rows, tell, tell_rejected, write_report
 from .rollout import Course
 from .running import Exit, command, new_run, open_project, parallel
+
+
+@command
+async def healthcheck(args: Namespace) -> Exit:
+    """Look at the health of the tenants that match."""
+    query = args.query or ACTIVE
+    async with open_project(args) as fleet:
+        tenants = await fleet.registry.search_tenants(query)
+        tell_rejected(await fleet.registry.rejected_records())
+        if not tenants:
+            tell(f"no tenant matches: {query}")
+        await fleet.connect_for(tenants)
+        report = await fleet.automation(new_run(fleet.store)).check_health(
+            {"tenant_id": [tenant.tenant_id for tenant in tenants]},
+            fingerprints=args.fingerprints,
+            parallel_limit=args.parallel,
+        )
+    ordered = sorted(report.instances, key=lambda item: -STATUSES.index(item.status))  # the worst at the end
+    print_rows([_health(item) for item in ordered], args.output)
+    is_page = str(args.report).endswith(".html")
+    write_report(args.report, report.html if is_page else lambda: as_json(report.document()))
+    tell(report.text())
+    return Exit.FAILED if report.failing(args.fail_on) else Exit.OK
+
+
+def _health(item: InstanceHealth) -> dict[str, Any]:
+    return {
+        "tenant": item.tenant_id,
+        "instance": item.instance,
+        "target": item.target,
+        "status": item.status,
+        "version": item.version,
+        "size_bytes": item.facts.size_bytes,
+        "connections": item.facts.connections,
+        "problems": "; ".join(problem.text for problem in item.problems),
+    }
 
 
 @command

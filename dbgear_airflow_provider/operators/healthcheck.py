@@ -10,11 +10,9 @@ from airflow.sdk import Context
 
 from ..core.errors import InvalidInputError, TenantsFailedError
 from ..core.health import HealthReport
-from ..core.health.report import STATUSES
+from ..core.health.report import FAIL_ON
 from ..hooks.project import open_fleet
 from .base import DbgearOperator, as_bool, as_int, run_folder, run_of, write_json, write_text
-
-_FAIL_ON = {"never": (), "unreachable": STATUSES[:1], "critical": STATUSES[:2], "warning": STATUSES[:3]}
 
 
 class DbgearHealthcheckOperator(DbgearOperator):
@@ -54,8 +52,8 @@ class DbgearHealthcheckOperator(DbgearOperator):
 
     async def work(self, context: Context) -> dict[str, Any]:
         """Select, look, tell."""
-        if self.fail_on not in _FAIL_ON:
-            raise InvalidInputError("no such status", where="fail_on", received=self.fail_on, allowed=list(_FAIL_ON))
+        if self.fail_on not in FAIL_ON:
+            raise InvalidInputError("no such status", where="fail_on", received=self.fail_on, allowed=list(FAIL_ON))
         fingerprints = as_bool(self.fingerprints, "fingerprints")
         async with open_fleet(self.project_file, fleet_conn_id=self.fleet_conn_id) as fleet:
             tenants = await fleet.registry.search_tenants(self.query)
@@ -81,7 +79,7 @@ class DbgearHealthcheckOperator(DbgearOperator):
         return summary
 
     def _raise_for(self, report: HealthReport, path: str) -> None:
-        sick = report.sick(*_FAIL_ON[self.fail_on]) if _FAIL_ON[self.fail_on] else []
+        sick = report.failing(self.fail_on)
         if sick:
             told = ", ".join(f"{count} {status}" for status, count in report.counts.items() if count)
             first = [f"{item.tenant_id}/{item.instance}: {item.problems[0].text}" for item in sick[:5] if item.problems]

@@ -16,6 +16,13 @@ from ..fleet import HealthRecord, HealthStatus
 from .judge import NAMED, Facts, Problem
 
 STATUSES: Sequence[HealthStatus] = ("unreachable", "critical", "warning", "ok")
+# {the least status that is a failure: those that are}
+FAIL_ON: Mapping[str, Sequence[HealthStatus]] = {
+    "never": (),
+    "unreachable": STATUSES[:1],
+    "critical": STATUSES[:2],
+    "warning": STATUSES[:3],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +102,10 @@ class HealthReport:
         wanted = statuses or STATUSES[:-1]
         ordered = sorted(self.instances, key=lambda instance: STATUSES.index(instance.status))
         return [instance for instance in ordered if instance.status in wanted]
+
+    def failing(self, fail_on: str) -> list[InstanceHealth]:
+        """Return the instances that are a failure, the worst first. fail_on: one of FAIL_ON."""
+        return self.sick(*FAIL_ON[fail_on]) if FAIL_ON[fail_on] else []
 
     @property
     def kinds(self) -> dict[str, int]:
