@@ -10,6 +10,7 @@ from ..core.automation import RolloutPlan, RolloutRequest, begin_rollout, plan_r
 from ..core.errors import InvalidInputError, SettingsError
 from ..core.fleet import RolloutRecord
 from ..core.health import InstanceHealth
+from ..core.health.report import STATUSES
 from ..hooks.project import Fleet
 from .definition import ACTIVE
 from .output import as_json, print_rows, tell, tell_rejected, write_report
@@ -20,8 +21,8 @@ from .running import Exit, command, new_run, open_project, parallel
 @command
 async def healthcheck(args: Namespace) -> Exit:
     """Look at the health of the tenants that match."""
+    query = args.query or ACTIVE
     async with open_project(args) as fleet:
-        query = args.query or ACTIVE
         tenants = await fleet.registry.search_tenants(query)
         tell_rejected(await fleet.registry.rejected_records())
         if not tenants:
@@ -32,14 +33,15 @@ async def healthcheck(args: Namespace) -> Exit:
             fingerprints=args.fingerprints,
             parallel_limit=args.parallel,
         )
-    print_rows([_health_row(item) for item in report.instances], args.output)
-    is_page = args.report is not None and Path(args.report).suffix == ".html"
+    ordered = sorted(report.instances, key=lambda item: -STATUSES.index(item.status))  # the worst at the end
+    print_rows([_health(item) for item in ordered], args.output)
+    is_page = str(args.report).endswith(".html")
     write_report(args.report, report.html if is_page else lambda: as_json(report.document()))
     tell(report.text())
     return Exit.FAILED if report.failing(args.fail_on) else Exit.OK
 
 
-def _health_row(item: InstanceHealth) -> dict[str, Any]:
+def _health(item: InstanceHealth) -> dict[str, Any]:
     return {
         "tenant": item.tenant_id,
         "instance": item.instance,
@@ -47,6 +49,7 @@ def _health_row(item: InstanceHealth) -> dict[str, Any]:
         "status": item.status,
         "version": item.version,
         "size_bytes": item.facts.size_bytes,
+        "connections": item.facts.connections,
         "problems": "; ".join(problem.text for problem in item.problems),
     }
 

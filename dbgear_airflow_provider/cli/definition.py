@@ -24,6 +24,9 @@ def _arg(*flags: str, **options: Any) -> Arg:
 
 ARG_CONFIG = _arg("--config", metavar="FILE", help="Project file (default: the one that Airflow's configuration names)")
 ARG_REPORT = _arg("--report", metavar="FILE", help="Write a report with every detail into this file, as JSON")
+ARG_REPORT_OR_PAGE = _arg(
+    "--report", metavar="FILE", help="Write a report into this file: a page for *.html, else JSON"
+)
 ARG_PARALLEL = _arg(
     "--parallel",
     type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
@@ -43,6 +46,23 @@ ARG_DIRECTORY = _arg(
 ARG_FORMAT = _arg(
     "-o", "--output", choices=("yaml", "json"), default="yaml", metavar="(yaml, json)", help="Format on stdout"
 )
+ARG_AT_ONCE = _arg(
+    "--parallel",
+    type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
+    default=50,
+    metavar="N",
+    help="Databases of a server at once, up to its max_connections (default: 50)",
+)
+ARG_FINGERPRINTS = _arg(
+    "--fingerprints", action="store_true", help="Compare what tenants hold with their documents, too"
+)
+ARG_FAIL_ON = _arg(
+    "--fail-on",
+    choices=("warning", "critical", "unreachable", "never"),
+    default="critical",
+    metavar="STATUS",
+    help="The least status that ends with exit code 1: warning, critical, unreachable, or never (default: critical)",
+)
 ARG_MIGRATION = _arg(
     "--migration", metavar="PATH", help="A folder of migration scripts, or one (default: the project's folder)"
 )
@@ -56,22 +76,6 @@ ARG_RESUME = _arg(
     "--resume", metavar="ID", help="Go on with this rollout; it keeps its own filter, scripts, version and stages"
 )
 ARG_RETRY_FAILED = _arg("--retry-failed", action="store_true", help="With --resume: try again what has failed, too")
-ARG_FINGERPRINTS = _arg(
-    "--fingerprints", action="store_true", help="Also compare what instances hold with their documents"
-)
-ARG_FAIL_ON = _arg(
-    "--fail-on",
-    choices=("warning", "critical", "unreachable", "never"),
-    default="critical",
-    help="The least status of a tenant for which the exit code is 1 (default: critical)",
-)
-ARG_AT_ONCE = _arg(
-    "--parallel",
-    type=positive_int(allow_zero=False),  # type: ignore[no-untyped-call]
-    default=50,
-    metavar="N",
-    help="Databases of a server that are looked into at once, up to its max_connections (default: 50)",
-)
 ARG_DASHBOARD = _arg(
     "--dashboard", action="store_true", help="Show it live, until q or Ctrl-C; once where there is no terminal"
 )
@@ -139,13 +143,13 @@ _TENANT = (
 _BATCH = (
     _command(
         "healthcheck",
-        "Look at the health of tenants",
+        "Look at the health of tenants, and keep it in the fleet store",
         "batch.healthcheck",
         _query(ACTIVE),
         ARG_AT_ONCE,
         ARG_FINGERPRINTS,
         ARG_FAIL_ON,
-        ARG_REPORT,
+        ARG_REPORT_OR_PAGE,
         ARG_CONFIG,
     ),
     _command(
@@ -160,7 +164,7 @@ _BATCH = (
         ARG_APPROVE,
         ARG_RESUME,
         ARG_RETRY_FAILED,
-        ARG_REPORT,
+        ARG_REPORT_OR_PAGE,
         ARG_CONFIG,
     ),
 )

@@ -73,9 +73,9 @@ def _exit_code(work: Callable[[Namespace], Awaitable[Exit]], args: Namespace) ->
 
 
 async def _cancellable(work: Awaitable[Exit]) -> Exit:
-    task = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
+    if (task := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 @contextmanager

@@ -101,10 +101,16 @@ class RolloutPlan:
 
     def refuse_failing(self) -> None:
         """Raise TenantsFailedError where a tenant is going to fail."""
-        failing = [(item.tenant_id, item.error) for item in self.results if item.status is OperationStatus.ERROR]
+        failing = [(item.tenant_id, item.error) for item in self.failing]
         if failing:
             ids = [tenant_id for tenant_id, _ in failing]
             raise TenantsFailedError(f"dry run: {failure_text(failing, len(self.results))}", tenant_ids=ids)
+
+    @property
+    def failing(self) -> list[OperationResult]:
+        """The results of those that are going to fail; who is left out is not going to."""
+        going = {tenant_id for tenant_id, _ in self.cut.members}
+        return [item for item in self.results if item.status is OperationStatus.ERROR and item.tenant_id in going]
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON: what would be done, tenant by tenant, with the exact statements."""
@@ -154,8 +160,7 @@ class RolloutPlan:
         lines.append(text_table(("stage", "tenants", "instances", "approval", "soak s"), rows))
         reasons = Counter(item.reason for item in self.cut.left_out)
         lines += [f"left out, {reason}: {counted(count, 'instance')}" for reason, count in reasons.most_common()]
-        failing = [result for result in self.results if result.status is OperationStatus.ERROR]
-        lines += [f"tenant {result.tenant_id} is going to fail: {result.error}" for result in failing]
+        lines += [f"tenant {result.tenant_id} is going to fail: {result.error}" for result in self.failing]
         return "\n".join(lines)
 
     def _sizes(self) -> list[tuple[int, int]]:

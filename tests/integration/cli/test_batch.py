@@ -46,6 +46,27 @@ def results(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {row["tenant"]: row["result"] for row in rows}
 
 
+def test_the_health_of_the_fleet(fleet: Shell) -> None:
+    assert fleet("batch", "deploy-schema").code == 0
+    check = ("batch", "healthcheck", "-o", "json")
+    done = fleet(*check, "--fail-on", "warning", "--fingerprints", "--query", "tenant_id = 'T9'")
+    assert (done.code, done.json()) == (0, [])
+    assert "no tenant matches" in done.err
+    done = fleet(*check)
+    assert done.code == 0, done.err
+    assert {row["tenant"]: row["status"] for row in done.json()} == dict.fromkeys(("T1", "T2", "T3"), "ok")
+    assert fleet("monitor", "status", "-o", "json").json()["health"][0]["instances"] == 3
+
+    fleet.sql(f'DROP SCHEMA "{fleet.schema("T1")}" CASCADE')
+    fleet.script("v2.2.sql", "ALTER TABLE users ADD note text;")
+    done = fleet(*check, "--report", "health.json")
+    assert done.code == 1
+    assert [(row["tenant"], row["status"]) for row in done.json()][-1] == ("T1", "critical")
+    assert json.loads(Path("health.json").read_text())["counts"]["critical"] == 1
+    assert fleet(*check, "--fail-on", "unreachable", "--report", "health.html").code == 0
+    assert "T1" in Path("health.html").read_text()
+
+
 def test_a_dry_run_prints_the_plan_and_begins_nothing(fleet: Shell) -> None:
     done = fleet(*DEPLOY, "--dry-run", "--report", "plan.json")
     assert done.code == 0
@@ -55,6 +76,18 @@ def test_a_dry_run_prints_the_plan_and_begins_nothing(fleet: Shell) -> None:
     assert ADD.rstrip(";") in first["instances"]["main"]["statements"]
     assert having(fleet) == []
     assert fleet.ask(lambda store: store.rollouts.newest()) == []
+
+
+def test_a_dry_run_fails_for_who_is_going_to_fail_and_not_for_who_is_left_out(fleet: Shell) -> None:
+    fleet.tenants("T1", "T2", "T8", "T9", T9="terminated")
+    done = fleet(*DEPLOY, "--dry-run", "--filter", "tenant_id IN ('T1', 'T9')")
+    assert done.code == 0, done.err
+    assert "left out, status: 1 instance" in done.err
+    assert "going to fail" not in done.err
+    done = fleet(*DEPLOY, "--dry-run", "--filter", "tenant_id != 'T2'")
+    assert done.code == 1
+    assert "tenant T8 is going to fail" in done.err
+    assert "error: dry run: 1 of 3 tenants failed: T8: " in done.err
 
 
 def test_it_goes_through_the_stages(fleet: Shell) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -21,6 +21,7 @@ LINES = [
     ("tenant render --directory out", {"directory": "out", "output": "yaml"}),
     ("batch deploy-schema --migration v2.1.sql --to 2.1", {"migration": "v2.1.sql", "to": "2.1", "approve": False}),
     ("batch deploy-schema --resume R --retry-failed", {"resume": "R", "retry_failed": True}),
+    ("batch healthcheck --parallel 9 --report h.json", {"parallel": 9, "report": "h.json", "fail_on": "critical"}),
     ("monitor status --dashboard", {"dashboard": True}),
     ("fleet rebuild --dry-run", {"dry_run": True}),
 ]
@@ -80,6 +81,13 @@ def test_every_command_is_there_and_has_help(parser: ArgumentParser, capsys: Any
     assert set(names) == set(commands(dbgear))
     for (module, _), function in names.items():
         assert callable(getattr(import_module(f"dbgear_airflow_provider.cli.{module}"), function.__name__))
+
+
+def test_the_statuses_to_fail_on_are_those_of_the_core() -> None:
+    from dbgear_airflow_provider.cli.definition import ARG_FAIL_ON
+    from dbgear_airflow_provider.core.health import FailOn
+
+    assert set(ARG_FAIL_ON.kwargs["choices"]) == set(get_args(FailOn))
 
 
 def test_the_definition_imports_no_command() -> None:
