@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +15,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dbgear_airflow_provider.core.fleet import FleetStore, OperationRecord
+from dbgear_airflow_provider.core.fleet import (
+    BUCKETS_S,
+    FleetFigures,
+    FleetStore,
+    OperationRecord,
+    OperationTotals,
+)
 
 TOKEN = "a-token-of-the-tests"
 PROJECT = """
@@ -112,3 +121,27 @@ def test_a_store_that_is_away_is_told(get: Callable[..., Any], connection: Calla
     answer = get()
     assert answer.status_code == 503
     assert "fleet store" in answer.text
+
+
+def test_the_dashboard_for_grafana_asks_for_metrics_that_there_are() -> None:
+    dashboard = json.loads((Path(__file__).resolve().parents[3] / "include/grafana/dbgear-fleet.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = {name for expression in expressions for name in re.findall(r"dbgear_\w+", expression)}
+    figures = FleetFigures(
+        instances={("main", "provisioned", "1"): 1},
+        fingerprints={"main": 1},
+        health={("main", "ok"): 1},
+        size_bytes={"main": 1},
+        checked_at=datetime.now(UTC),
+        rollouts={"running": 1},
+        members={("r", "pending"): 1},
+        alerts=[("down", "critical")],
+    )
+    migrated = ("migrate", "success")
+    totals = OperationTotals(Counter({migrated: 1}), {migrated: 1.0}, {migrated: [0] * len(BUCKETS_S)})
+    from dbgear_airflow_provider.plugins.metrics import rendered
+
+    told = rendered(figures, totals).decode()
+    there = {sample.name for family in text_string_to_metric_families(told) for sample in family.samples}
+    assert asked <= there
+    assert len(asked) >= 9
