@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 from dbgear_airflow_provider.core.automation import raise_for_failures
-from dbgear_airflow_provider.core.engines import postgresql
+from dbgear_airflow_provider.core.engines.postgresql_session import PostgresSession
 from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres
 
 from .fleets import write_project
@@ -37,10 +37,10 @@ async def _measure(project: Path, postgres: EmbeddedPostgres) -> None:
     postgres.create_database("tenants")
     async with _engine(project, postgres) as engine:
         raise_for_failures(await engine.bulk_provision_tenants({"status": "active"}, dry_run=False))
-    fetch = postgresql.PostgresSession._fetch
+    fetch = PostgresSession._fetch
     for _ in range(ROUNDS):
         async with _engine(project, postgres) as engine:
-            with mock.patch.object(postgresql.PostgresSession, "_fetch", autospec=True, side_effect=fetch) as asked:
+            with mock.patch.object(PostgresSession, "_fetch", autospec=True, side_effect=fetch) as asked:
                 begun = time.perf_counter()
                 report = await engine.check_health({"status": "active"})
                 seconds = time.perf_counter() - begun

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from dbgear_airflow_provider.dag_parts import by_cron
+from dbgear_airflow_provider.dag_parts import scheduled
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.operators.alert import DbgearAlertOperator
 
@@ -15,11 +15,7 @@ if project_settings().alerts.rules:
     with DAG(
         "tenant_alerts",
         description="Tell what is wrong with the fleet",
-        schedule=by_cron("*/5 * * * *"),
-        catchup=False,
-        max_active_runs=1,
-        is_paused_upon_creation=True,
-        tags=["dbgear"],
+        **scheduled("*/5 * * * *"),
         doc_md=__doc__,
     ) as dag:
         DbgearAlertOperator(task_id="tell", retries=1, retry_delay=timedelta(seconds=30))

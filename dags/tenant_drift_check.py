@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
-from dbgear_airflow_provider.dag_parts import active_tasks, by_cron, isolation_param, query_param
+from dbgear_airflow_provider.dag_parts import active_tasks, isolation_param, query_param, scheduled
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
 from dbgear_airflow_provider.notifications.late import deadline
@@ -22,11 +22,7 @@ RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(minutes=1)}
 with DAG(
     "tenant_drift_check",
     description="Compare tenants with their schema documents",
-    schedule=by_cron("0 3 * * *"),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=True,
-    tags=["dbgear"],
+    **scheduled("0 3 * * *"),
     doc_md=__doc__,
     deadline=deadline("tenant_drift_check", SETTINGS.alerts),
     max_active_tasks=active_tasks(SETTINGS),

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from dbgear_airflow_provider.dag_parts import by_cron, query_param
+from dbgear_airflow_provider.dag_parts import query_param, scheduled
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
 from dbgear_airflow_provider.notifications.late import deadline
@@ -17,11 +17,7 @@ SETTINGS = project_settings()  # read at parse time: deadlines are fixed then
 with DAG(
     "tenant_healthcheck",
     description="Look at the health of tenants",
-    schedule=by_cron("0 4 * * *"),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=True,
-    tags=["dbgear"],
+    **scheduled("0 4 * * *"),
     doc_md=__doc__,
     deadline=deadline("tenant_healthcheck", SETTINGS.alerts),
     params={

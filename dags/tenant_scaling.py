@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from dbgear_airflow_provider.dag_parts import by_cron
+from dbgear_airflow_provider.dag_parts import scheduled
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.operators.scale import DbgearScaleOperator
 
@@ -15,11 +15,7 @@ if project_settings().scaling is not None:
     with DAG(
         "tenant_scaling",
         description="Let pools follow the load",
-        schedule=by_cron("*/2 * * * *"),
-        catchup=False,
-        max_active_runs=1,
-        is_paused_upon_creation=True,
-        tags=["dbgear"],
+        **scheduled("*/2 * * * *"),
         doc_md=__doc__,
     ) as dag:
         DbgearScaleOperator(task_id="scale", retries=1, retry_delay=timedelta(seconds=30))

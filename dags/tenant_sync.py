@@ -12,7 +12,7 @@ from typing import Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param
 
-from dbgear_airflow_provider.dag_parts import by_cron
+from dbgear_airflow_provider.dag_parts import scheduled
 from dbgear_airflow_provider.hooks.project import project_settings
 from dbgear_airflow_provider.notifications.dbgear import DbgearNotifier
 from dbgear_airflow_provider.notifications.late import deadline
@@ -36,11 +36,7 @@ if SOURCES:
     with DAG(
         "tenant_sync",
         description="Synchronize the tenant registry with its sources",
-        schedule=by_cron("0 2 * * *"),
-        catchup=False,
-        max_active_runs=1,
-        is_paused_upon_creation=True,
-        tags=["dbgear"],
+        **scheduled("0 2 * * *"),
         doc_md=__doc__,
         deadline=deadline("tenant_sync", SETTINGS.alerts),
         params={

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import get_args
+from typing import Any, get_args
 
 from airflow.sdk import CronTriggerTimetable, Param
 
@@ -11,13 +11,19 @@ from .core.settings import MultiTenantSettings
 from .core.tenants import IsolationStrategy
 
 
-def by_cron(expression: str) -> CronTriggerTimetable:
-    """Return a schedule, in UTC, without a run for what is past as soon as somebody unpauses the DAG.
+def scheduled(expression: str) -> dict[str, Any]:
+    """Return the arguments of a DAG that runs by itself once somebody has unpaused it, one run at a time, in UTC.
 
-    False would let it run until a tenth of the time to the next run has gone: CronTriggerTimetable of Airflow 3.3 takes
-    False as None.
+    Without a run for what is past as soon as it is unpaused. run_immediately=False would let it run until a tenth of
+    the time to the next run has gone: CronTriggerTimetable of Airflow 3.3 takes False as None.
     """
-    return CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta())
+    return {
+        "schedule": CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta()),
+        "catchup": False,
+        "max_active_runs": 1,
+        "is_paused_upon_creation": True,
+        "tags": ["dbgear"],
+    }
 
 
 def active_tasks(settings: MultiTenantSettings) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,46 +85,28 @@ def rendered(figures: FleetFigures, totals: OperationTotals) -> bytes:
 
 
 def _gauges(figures: FleetFigures) -> Iterator[Metric]:
-    instances = GaugeMetricFamily("dbgear_instances", "Instances of tenants", labels=["target", "state", "version"])
-    for of_instance, count in figures.instances.items():
-        instances.add_metric(of_instance, count)
-    yield instances
-    groups = GaugeMetricFamily(
-        "dbgear_drift_groups", "Different fingerprints of instances, as of the last drift check", labels=["target"]
+    last_drift, last_health = "as of the last drift check", "as of the last health check"
+    alerts = dict.fromkeys(figures.alerts, 1)
+    counted: Sequence[tuple[str, str, Sequence[str], Mapping[Any, int]]] = (
+        ("instances", "Instances of tenants", ("target", "state", "version"), figures.instances),
+        ("drift_groups", f"Different fingerprints of instances, {last_drift}", ("target",), figures.fingerprints),
+        ("health", f"Instances by their status, {last_health}", ("target", "status"), figures.health),
+        ("size_bytes", f"What tenants hold, {last_health}", ("target",), figures.size_bytes),
+        ("rollouts", "Rollouts", ("status",), figures.rollouts),
+        ("rollout_instances", "Instances of the rollouts that run", ("rollout", "status"), figures.members),
+        ("alert", "Alert rules that are broken", ("rule", "severity"), alerts),
     )
-    for target, count in figures.fingerprints.items():
-        groups.add_metric([target], count)
-    yield groups
-    health = GaugeMetricFamily(
-        "dbgear_health", "Instances by the status of the last health check", labels=["target", "status"]
-    )
-    for of_health, count in figures.health.items():
-        health.add_metric(of_health, count)
-    yield health
-    sizes = GaugeMetricFamily("dbgear_size_bytes", "What tenants hold, as of the last health check", labels=["target"])
-    for target, size in figures.size_bytes.items():
-        sizes.add_metric([target], size)
-    yield sizes
+    for name, text, labels, values in counted:
+        family = GaugeMetricFamily(f"dbgear_{name}", text, labels=labels)
+        for key, value in values.items():
+            family.add_metric([key] if isinstance(key, str) else key, value)
+        yield family
     if figures.checked_at is not None:
         yield GaugeMetricFamily(
             "dbgear_health_checked_timestamp_seconds",
             "When the last health check was",
             value=figures.checked_at.timestamp(),
         )
-    rollouts = GaugeMetricFamily("dbgear_rollouts", "Rollouts", labels=["status"])
-    for status, count in figures.rollouts.items():
-        rollouts.add_metric([status], count)
-    yield rollouts
-    members = GaugeMetricFamily(
-        "dbgear_rollout_instances", "Instances of the rollouts that run", labels=["rollout", "status"]
-    )
-    for of_member, count in figures.members.items():
-        members.add_metric(of_member, count)
-    yield members
-    alerts = GaugeMetricFamily("dbgear_alert", "Alert rules that are broken", labels=["rule", "severity"])
-    for alert in figures.alerts:
-        alerts.add_metric(alert, 1)
-    yield alerts
 
 
 def _operations(totals: OperationTotals) -> Iterator[Metric]:

@@ -17,7 +17,6 @@ from ..errors import (
     NameClashError,
     RolloutStoppedError,
     SettingsError,
-    TenantNotFoundError,
     TerminalError,
     TransientError,
 )
@@ -37,8 +36,9 @@ from .access import (
     restore_access,
     revoke_access,
 )
-from .drift import CHUNK, CHUNKS_AT_ONCE, DriftCheck, DriftGroup, DriftReport, InstanceId
+from .drift import DriftGroup, DriftReport
 from .fanout import Limits, fanout
+from .fleet_drift import FleetDrift
 from .health import HealthCheck
 from .instance import Instance
 from .loading import InitialData
@@ -184,32 +184,7 @@ class TenantAutomationEngine:
 
         A tenant whose instances cannot be looked at is told in the report and does not stop the others.
         """
-        tenants = await self.registry.list_tenants(tenant_filters, limit=None)
-        check = DriftCheck(self.servers, self._references)
-        width = asyncio.Semaphore(self.max_parallel)
-        at_once = CHUNK * CHUNKS_AT_ONCE
-        for start in range(0, len(tenants), at_once):
-            async with asyncio.TaskGroup() as tasks:
-                rendered = [
-                    tasks.create_task(self._to_check(tenant, check, width))
-                    for tenant in tenants[start : start + at_once]
-                ]
-            checked = await check.add([instance for task in rendered for instance in task.result()])
-            if self._run is not None:
-                await self._run.store.record_fingerprints(checked)
-        return check.report()
-
-    async def _to_check(self, tenant: TenantInfo, check: DriftCheck, width: asyncio.Semaphore) -> list[Instance]:
-        """Return a tenant's instances; [] where it has told the check why there are none."""
-        target = ""
-        try:
-            target = self.settings.target_of(tenant)
-            async with width:
-                return [instance async for instance in self._instances_of(tenant, self._server_of(tenant))]
-        except DbgearError as error:
-            for name in tenant.instances:
-                check.leave_out(InstanceId(tenant_id=tenant.tenant_id, instance=name), target, error)
-            return []
+        return await FleetDrift(self, self._references).check(tenant_filters)
 
     async def check_health(
         self, tenant_filters: Filters, *, fingerprints: bool = False, parallel_limit: int = 50
@@ -225,13 +200,7 @@ class TenantAutomationEngine:
 
     async def plan_group(self, group: DriftGroup) -> Plan:
         """Return the plan of a group's first instance: it is that of all of them, but for names and texts."""
-        first = group.members[0]
-        tenant = await self.registry.get_tenant(first.tenant_id)
-        server = self._server_of(tenant)
-        async for instance in self._instances_of(tenant, server):
-            if instance.name == first.instance:
-                return await plan_instance(instance, server, self._references)
-        raise TenantNotFoundError(f"tenant {first.tenant_id} has no instance {first.instance} any more")
+        return await FleetDrift(self, self._references).plan(group)
 
     async def bulk_plan_tenants(
         self, tenant_filters: Filters, parallel_limit: int | None = None

@@ -25,7 +25,8 @@ from .base import Timeouts
 from .cloning import CLONE, CloneSource, Renaming
 
 if TYPE_CHECKING:
-    from .postgresql import PostgresServer, PostgresSession
+    from .postgresql import PostgresServer
+    from .postgresql_session import PostgresSession
 
 log = logging.getLogger(__name__)
 

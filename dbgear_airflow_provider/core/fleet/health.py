@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .recorder import BATCH_ROWS
 from .tables import health, health_history
+from .upserting import upsert
 
 HealthStatus = Literal["ok", "warning", "critical", "unreachable"]
 
@@ -47,9 +47,9 @@ class HealthStore:
         for start in range(0, len(ordered), BATCH_ROWS):
             rows = [vars(record) for record in ordered[start : start + BATCH_ROWS]]
             async with self._begin() as connection:
-                await connection.execute(_upsert(health, self._dialect), rows)
+                await connection.execute(upsert(health, self._dialect), rows)
                 past = [{name: value for name, value in row.items() if name in kept} for row in rows]
-                await connection.execute(_upsert(health_history, self._dialect), past)
+                await connection.execute(upsert(health_history, self._dialect), past)
 
     async def latest(self, tenant_id: str | None = None) -> list[HealthRecord]:
         """Return the last look at each instance, of one tenant or of all, ordered by tenant and name."""
@@ -82,15 +82,3 @@ class HealthStore:
         async with self._begin() as connection:
             for table in (health_history, health):
                 await connection.execute(sa.delete(table).where(table.c.checked_at < moment))
-
-
-def _upsert(table: sa.Table, dialect: str) -> Any:
-    keys = [column.name for column in table.primary_key]
-    others = [column.name for column in table.c if column.name not in keys]
-    if dialect in {"mysql", "mariadb"}:
-        replace = mysql.insert(table)
-        return replace.on_duplicate_key_update({name: replace.inserted[name] for name in others})
-    insert: Any = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
-    return insert.on_conflict_do_update(
-        index_elements=keys, set_={name: getattr(insert.excluded, name) for name in others}
-    )

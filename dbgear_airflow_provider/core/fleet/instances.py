@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .recorder import BATCH_ROWS
 from .tables import tenant_instances
+from .upserting import upsert
+
+# What a look at what is in an instance tells.
+SEEN = ("fingerprint", "checked_at")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class InstanceStore:
         rows = [{**vars(record), "state": "provisioned", "updated_at": now} for record in records]
         lost = [{"of_tenant": tenant_id, "of_instance": instance} for tenant_id, instance in sorted(gone)]
         await self._in_batches(_FORGET, lost)
-        await self._in_batches(upsert_instances(self._dialect, "version", "ledger"), rows)
+        await self._in_batches(upsert(tenant_instances, self._dialect, keeps=SEEN), rows)
 
     async def _in_batches(self, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
         for start in range(0, len(rows), BATCH_ROWS):
@@ -62,17 +65,3 @@ _FORGET = sa.delete(tenant_instances).where(
     tenant_instances.c.tenant_id == sa.bindparam("of_tenant"),
     tenant_instances.c.instance == sa.bindparam("of_instance"),
 )
-
-
-def upsert_instances(dialect: str, *nullable: str) -> Any:
-    """Return the statement that adds or replaces instances. nullable: such columns that it writes as well."""
-    keys = [column.name for column in tenant_instances.primary_key]
-    others = [column.name for column in tenant_instances.c if not column.nullable and column.name not in keys]
-    names = [*others, *nullable]
-    if dialect in {"mysql", "mariadb"}:
-        replace = mysql.insert(tenant_instances)
-        return replace.on_duplicate_key_update({name: replace.inserted[name] for name in names})
-    insert: Any = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(tenant_instances)
-    return insert.on_conflict_do_update(
-        index_elements=keys, set_={name: getattr(insert.excluded, name) for name in names}
-    )

@@ -20,11 +20,12 @@ from ..errors import SourceUnavailableError
 from .alerts import AlertStore
 from .figures import FigureStore
 from .health import HealthStore
-from .instances import InstanceStore, upsert_instances
+from .instances import SEEN, InstanceStore
 from .recorder import BATCH_ROWS, Recorder, recording, storable
 from .rollouts import RolloutStore
 from .status import StatusStore
 from .tables import metadata, migration_scripts, operations, tenant_instances
+from .upserting import upsert
 
 _SUCCESS = "success"
 _STATES = {"provision", "plan"}  # the operations whose results say where an instance is, and of which document
@@ -145,7 +146,8 @@ class FleetStore:
             if states:
                 # In one order everywhere, so that two writers cannot deadlock.
                 rows = [states[key] for key in sorted(states)]
-                await connection.execute(upsert_instances(self._engine.dialect.name), rows)
+                keeps = (*SEEN, "version", "ledger")
+                await connection.execute(upsert(tenant_instances, self._engine.dialect.name, keeps=keeps), rows)
             await _write_versions(connection, [item for record in records for item in _versions(record)])
 
     async def record_fingerprints(self, records: Sequence[FingerprintRecord]) -> None:

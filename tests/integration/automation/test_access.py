@@ -19,7 +19,7 @@ import yaml
 from psycopg import errors, sql
 
 from dbgear_airflow_provider.core.automation import OperationStatus
-from dbgear_airflow_provider.core.engines.postgresql import PostgresSession
+from dbgear_airflow_provider.core.engines.postgresql_session import PostgresSession
 from dbgear_airflow_provider.core.errors import ServerUnavailableError
 from dbgear_airflow_provider.sandbox.postgres import PostgresServer
 
