@@ -17,11 +17,16 @@ from ..hooks.project import open_fleet
 from .base_batch import DbgearBatchOperator
 from .base_rollout import DbgearRolloutTaskOperator
 
+# In a larger batch not each tenant that succeeds has a line in the log: for a thousand of them, lines would cost a
+# quarter of the time.
+_NAMED = 100
+
 
 class DbgearMigrateOperator(DbgearBatchOperator, DbgearRolloutTaskOperator):
     """Migrate the tenants of a batch of `DbgearRolloutBatchesOperator`. To be mapped over batches.
 
-    Before each tenant the stage's error budget is asked. Results go to the fleet store as they come. Returns
+    Before each tenant the stage's error budget is asked. Results go to the fleet store as they come; the log names who
+    has failed, and in batches of up to 100 everybody. Returns
     `{"changed": n, "unchanged": n}`, instances. Fails where a tenant has failed; is skipped where none was begun,
     because the rollout was stopped or their maintenance windows have closed. A retry does only what was not begun or
     not recorded: failed tenants count in the budget, and are tried again by the rollout's `retry`.
@@ -51,6 +56,7 @@ class DbgearMigrateOperator(DbgearBatchOperator, DbgearRolloutTaskOperator):
         self.rollout = rollout
         self.stage = stage
         self.tenants_in_flight = tenants_in_flight
+        self._succeeded = 0
 
     async def work(self, context: Context) -> dict[str, Any]:
         """Migrate the batch."""
@@ -75,6 +81,12 @@ class DbgearMigrateOperator(DbgearBatchOperator, DbgearRolloutTaskOperator):
             super()._tell(result)
 
     def _tell_success(self, result: OperationResult, details: Mapping[str, Any]) -> None:
+        tenants = len(self.batch["tenant_ids"])
+        if tenants > _NAMED:
+            self._succeeded += 1
+            if self._succeeded % _NAMED == 0:
+                self.log.info("%d of %d tenants are done", self._succeeded, tenants)
+            return
         for name, item in details["instances"].items():
             done = f"applied {', '.join(item['versions'])}" if item["versions"] else "nothing to apply"
             self.log.info("tenant %s, instance %s: %s in %.2f s", result.tenant_id, name, done, result.duration)

@@ -143,6 +143,27 @@ def test_a_rollout_goes_from_stage_to_stage(fleet: Fleet) -> None:
     assert fleet.members() == dict.fromkeys(TENANTS, "skipped")
 
 
+def test_the_log_of_a_large_batch_has_progress_and_who_has_failed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dbgear_airflow_provider.operators import migrate
+
+    monkeypatch.setattr(migrate, "_NAMED", 1)
+    fleet.query("CREATE TABLE {3}.audit (mine text)")
+    fleet.script("2.0", AUDIT)
+    fleet.run("plan", dry_run=False)
+    fleet.stage(1)
+    batches = fleet.run("stage_2.main.batches")
+    batch = {**batches[0], "tenant_ids": ["T2", "T3"]}
+    capsys.readouterr()
+    with pytest.raises(TenantsFailedError):
+        fleet.run("stage_2.main.migrate", batch)
+    log = capsys.readouterr().out + caplog.text
+    assert "1 of 2 tenants are done" in log
+    assert "tenant T2, instance" not in log
+    assert "tenant T3: StatementError" in log
+
+
 def test_each_tenant_is_counted_and_timed(fleet: Fleet) -> None:
     fleet.query("CREATE TABLE {2}.audit (mine text)")
     fleet.script("2.0", AUDIT)
