@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +82,11 @@ class Fleet:
         await self.connect(sorted(targets))
 
     async def select(self, query: str, target: str, isolation: Collection[str] = ()) -> Selection:
-        """Select the tenants that match a query and live on a target that is connected. See `select_tenants`."""
-        return await select_tenants(
+        """Select the tenants that match a query and live on a target that is connected. See `select_tenants`.
+
+        The registry is read as a whole for it: what it holds is kept in the fleet store.
+        """
+        selection = await select_tenants(
             self.registry,
             self.settings,
             query=query,
@@ -91,6 +94,23 @@ class Fleet:
             isolation=isolation,
             server=self.servers[target],
         )
+        await self._keep(selection.everybody, complete=not selection.rejected)
+        return selection
+
+    async def keep_tenants(self) -> None:
+        """Keep in the fleet store what the registry holds now. Safe to repeat."""
+        tenants = await self.registry.list_tenants(limit=None)
+        await self._keep(tenants, complete=not await self.registry.rejected_records())
+
+    async def _keep(self, tenants: Sequence[TenantInfo], *, complete: bool) -> None:
+        # A record that cannot be read may be of any tenant: then nobody is known to be gone.
+        await self.store.tenants.record(tenants, self._target_or_none, complete=complete)
+
+    def _target_or_none(self, tenant: TenantInfo) -> str | None:
+        try:
+            return self.settings.target_of(tenant)
+        except SettingsError:  # shown as a tenant without a place
+            return None
 
     def templates(self) -> TenantTemplateEngine:
         """Return the project's templates."""

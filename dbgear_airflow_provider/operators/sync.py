@@ -78,6 +78,7 @@ class DbgearSyncOperator(DbgearOperator):
             # Before the registry is written: a retry of a task that dies right after it finds no difference any more.
             await report.write(plan, "applying", earlier := await report.earlier())
             await apply_sync(fleet.registry, plan, force=force, run=run_of(context, fleet.store))
+            await fleet.keep_tenants()
             await report.write(plan, "applied", earlier)
             self.log.info("%s; report: %s", "written" if plan else "nothing to write", report.path)
         if plan or earlier:

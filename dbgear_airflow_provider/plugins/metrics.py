@@ -88,6 +88,7 @@ def _gauges(figures: FleetFigures) -> Iterator[Metric]:
     last_drift, last_health = "as of the last drift check", "as of the last health check"
     alerts = dict.fromkeys(figures.alerts, 1)
     counted: Sequence[tuple[str, str, Sequence[str], Mapping[Any, int]]] = (
+        ("tenants", "Tenants of the registry", ("status", "tier", "region", "target"), figures.tenants),
         ("instances", "Instances of tenants", ("target", "state", "version"), figures.instances),
         ("drift_groups", f"Different fingerprints of instances, {last_drift}", ("target",), figures.fingerprints),
         ("health", f"Instances by their status, {last_health}", ("target", "status"), figures.health),

@@ -21,12 +21,13 @@ class Selection:
     """The tenants of one target that a run is about.
 
     tenants: those to work on, ordered by tenant_id. clashing: {tenant_id: why} of those selected that must not be
-    touched, because they would share a name with another tenant of the fleet. rejected: records of the registry
-    that are no tenants, whatever the query.
+    touched, because they would share a name with another tenant of the fleet. everybody: all tenants of the registry.
+    rejected: records of it that are no tenants, whatever the query.
     """
 
     tenants: Sequence[TenantInfo]
     clashing: Mapping[str, str]
+    everybody: Sequence[TenantInfo]
     rejected: Sequence[RegistryRecordError]
 
     def clash_results(self, operation: str) -> list[OperationResult]:
@@ -56,12 +57,14 @@ async def select_tenants(
     found = [tenant for tenant in await registry.search_tenants(query) if settings.target_of(tenant) == target]
     if isolation:
         found = [tenant for tenant in found if tenant.isolation_strategy in isolation]
-    fleet = [tenant for tenant in await registry.list_tenants(limit=None) if _lives_on(tenant, target, settings)]
+    everybody = await registry.list_tenants(limit=None)
+    fleet = [tenant for tenant in everybody if _lives_on(tenant, target, settings)]
     errors = find_clashing(fleet, server, roles=settings.access.roles)
     clashing = {tenant_id: error.message for tenant_id, error in errors.items()}
     return Selection(
         tenants=[tenant for tenant in found if tenant.tenant_id not in clashing],
         clashing={tenant.tenant_id: clashing[tenant.tenant_id] for tenant in found if tenant.tenant_id in clashing},
+        everybody=everybody,
         rejected=await registry.rejected_records(),
     )
 

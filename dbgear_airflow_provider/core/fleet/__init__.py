@@ -4,10 +4,12 @@ from .alerts import AlertRecord, AlertStore
 from .figures import BUCKETS_S, FleetFigures, OperationTotals
 from .health import HealthRecord, HealthStatus, HealthStore
 from .instances import InstanceRecord
+from .overview import Overview, TenantRow
 from .recorder import Recorder
 from .rollouts import MemberStatus, RolloutMember, RolloutRecord, RolloutStatus, RolloutStore, StageState
 from .status import FleetStatus
 from .store import FingerprintRecord, FleetStore, OperationRecord, Run, ScriptRecord, VersionRecord
+from .tenants import TenantRecord, TenantStore
 
 __all__ = [
     "BUCKETS_S",
@@ -24,6 +26,7 @@ __all__ = [
     "MemberStatus",
     "OperationRecord",
     "OperationTotals",
+    "Overview",
     "Recorder",
     "RolloutMember",
     "RolloutRecord",
@@ -32,5 +35,8 @@ __all__ = [
     "Run",
     "ScriptRecord",
     "StageState",
+    "TenantRecord",
+    "TenantRow",
+    "TenantStore",
     "VersionRecord",
 ]

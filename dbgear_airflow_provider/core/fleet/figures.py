@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .tables import UtcDateTime, alerts, health, operations, rollout_members, rollouts, tenant_instances
+from .tables import UtcDateTime, alerts, health, operations, rollout_members, rollouts, tenant_instances, tenants
 
 # Upper bounds of a histogram, in seconds; what is above the last one is in no bucket but the whole.
 BUCKETS_S: Sequence[float] = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -37,11 +37,12 @@ class OperationTotals:
 class FleetFigures:
     """How the fleet stands. Counts by what their names say; times are aware, UTC; None: never.
 
-    instances: by (target, state, version); fingerprints: different ones by target; health: by (target, status);
-    size_bytes: by target; rollouts: by status; members: of running rollouts, by (rollout, status); alerts: (rule,
-    severity) of those that are broken.
+    tenants: by (status, tier, region, target), "" where no rule places them; instances: by (target, state, version);
+    fingerprints: different ones by target; health: by (target, status); size_bytes: by target; rollouts: by status;
+    members: of running rollouts, by (rollout, status); alerts: (rule, severity) of those that are broken.
     """
 
+    tenants: Mapping[tuple[str, str, str, str], int]
     instances: Mapping[tuple[str, str, str], int]
     fingerprints: Mapping[str, int]
     health: Mapping[tuple[str, str], int]
@@ -67,6 +68,7 @@ class FigureStore:
 
             ((checked_at,),) = await rows(_CHECKED)
             return FleetFigures(
+                tenants={(*of, target or ""): count for *of, target, count in await rows(_TENANTS)},
                 instances={
                     (target, state, version or ""): count for target, state, version, count in await rows(_INSTANCES)
                 },
@@ -106,7 +108,8 @@ def _buckets() -> Sequence[sa.ColumnElement[int]]:
     ]
 
 
-_I, _H = tenant_instances.c, health.c
+_T, _I, _H = tenants.c, tenant_instances.c, health.c
+_TENANTS = _counted(_T.status, _T.tier, _T.region, _T.target).where(_T.removed_at.is_(None))
 _INSTANCES = _counted(_I.target, _I.state, _I.version)
 _FINGERPRINTS = sa.select(_I.target, sa.func.count(sa.distinct(_I.fingerprint))).group_by(_I.target)
 _HEALTH = _counted(_H.target, _H.status)

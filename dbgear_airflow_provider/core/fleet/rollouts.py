@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random
 
 from ..errors import InvalidInputError
 from .recorder import BATCH_ROWS, Recorder, recording, storable
+from .retrying import again
 from .tables import rollout_members, rollouts
 
 RolloutStatus = Literal["running", "paused", "stopped", "done", "undone"]
 MemberStatus = Literal["pending", "changed", "unchanged", "failed", "skipped", "undone"]
-T = TypeVar("T")
-
-# PostgreSQL's SQLSTATE, MySQL's errno: https://mariadb.com/docs/server/reference/error-codes/mariadb-error-code-reference
-_DEADLOCKS = {"40P01", "40001", 1205, 1213}
-_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +117,7 @@ class RolloutStore:
             async with self._begin() as connection:
                 await connection.execute(_insert_new(self._dialect), [row])
 
-        await _again(write)
+        await again(write)
         record = await self.require(rollout_id)
         if record.version != version:
             raise InvalidInputError(
@@ -164,7 +158,7 @@ class RolloutStore:
                 await connection.execute(sa.update(rollouts).where(rollouts.c.id == rollout_id).values(counts=counts))
                 return True
 
-        return await _again(write)
+        return await again(write)
 
     async def approve(self, rollout_id: str, stage: int, by: str) -> None:
         """Note that a person lets a rollout go on after a stage; once for each stage, the first one counts."""
@@ -180,7 +174,7 @@ class RolloutStore:
                 new = {"stage": stage, "by": by, "at": datetime.now(UTC).isoformat(timespec="seconds")}
                 await connection.execute(sa.update(rollouts).where(row).values(approvals=[*given, new]))
 
-        await _again(write)
+        await again(write)
 
     async def add_members(self, rollout_id: str, members: Sequence[RolloutMember]) -> None:
         """Add instances. Those that are in the rollout stay as they are, but for those that were left out."""
@@ -221,7 +215,7 @@ class RolloutStore:
                 done = await connection.execute(change.values(status="pending", started_at=None, duration_s=None))
                 return int(done.rowcount)
 
-        return await _again(write)
+        return await again(write)
 
     async def members(
         self, rollout_id: str, *, status: Collection[MemberStatus] | None = None, stage: int | None = None
@@ -288,32 +282,11 @@ class RolloutStore:
 
         for start in range(0, len(ordered), BATCH_ROWS):
             batch = ordered[start : start + BATCH_ROWS]
-            await _again(partial(write, batch))
+            await again(partial(write, batch))
 
 
 def _order(member: RolloutMember) -> tuple[int, str, str]:
     return -1 if member.stage is None else member.stage, member.tenant_id, member.instance
-
-
-async def _again(write: Callable[[], Awaitable[T]]) -> T:
-    """Do a transaction again that the server has rolled back for the sake of another one."""
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(_is_deadlock),
-        stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_random(0, 0.2),
-        reraise=True,
-    )
-    async for attempt in retrying:
-        with attempt:
-            done = await write()
-    return done
-
-
-def _is_deadlock(error: BaseException) -> bool:
-    if not isinstance(error, DBAPIError) or error.orig is None:
-        return False
-    codes = {getattr(error.orig, "sqlstate", None), *error.orig.args[:1]}
-    return not codes.isdisjoint(_DEADLOCKS)
 
 
 def _row(rollout_id: str, member: RolloutMember) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from .recorder import BATCH_ROWS, Recorder, recording, storable
 from .rollouts import RolloutStore
 from .status import StatusStore
 from .tables import metadata, migration_scripts, operations, tenant_instances
+from .tenants import TenantStore
 from .upserting import upsert
 
 _SUCCESS = "success"
@@ -101,8 +102,8 @@ class FleetStore:
     """The fleet store in a database of its own or shared with other tables (all of ours begin with `dbgear_`).
 
     url: of SQLAlchemy, with an async driver (`sqlite+aiosqlite`, `postgresql+asyncpg`, `mysql+asyncmy`).
-    Methods raise SourceUnavailableError when the database cannot be reached. rollouts, alerts, health: what it keeps of
-    those.
+    Methods raise SourceUnavailableError when the database cannot be reached. rollouts, alerts, health, tenants: what
+    it keeps of those.
     placed: where instances are, written anew. status, figures: how the fleet stands.
     """
 
@@ -112,6 +113,7 @@ class FleetStore:
         self._engine = create_async_engine(url, pool_pre_ping=True, connect_args=connect_args, hide_parameters=True)
         self.rollouts = RolloutStore(self._begin, url.get_backend_name())
         self.alerts = AlertStore(self._begin)
+        self.tenants = TenantStore(self._begin, url.get_backend_name())
         self.health = HealthStore(self._begin, url.get_backend_name())
         self.placed = InstanceStore(self._begin, url.get_backend_name())
         self.figures = FigureStore(self._begin)

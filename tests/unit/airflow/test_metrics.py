@@ -128,6 +128,7 @@ def test_the_dashboard_for_grafana_asks_for_metrics_that_there_are() -> None:
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     asked = {name for expression in expressions for name in re.findall(r"dbgear_\w+", expression)}
     figures = FleetFigures(
+        tenants={("active", "basic", "jp", "main"): 1},
         instances={("main", "provisioned", "1"): 1},
         fingerprints={"main": 1},
         health={("main", "ok"): 1},
