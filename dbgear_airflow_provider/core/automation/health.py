@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..engines import Activity, Busy, Server, Session, Timeouts, Vitals
+from ..engines import Activity, Busy, Server, Session, Timeouts, Vitals, borrowing
 from ..errors import DbgearError, LockTimeoutError, NotProvisionedError, OwnershipError, ServerUnavailableError
 from ..health import Facts, HealthReport, InstanceHealth, Problem, judge, status_of
 from ..health.judge import measured, worst_first
@@ -25,6 +25,7 @@ from ..tenants import TenantInfo
 from .instance import Instance
 from .migrate import state_of
 from .migrations import FleetMigration
+from .roles import TenantRoles
 
 if TYPE_CHECKING:
     from .engine import TenantAutomationEngine
@@ -37,12 +38,12 @@ _GROWTH_OVER = timedelta(hours=20)  # between two looks that growth is told of
 
 @dataclass(kw_only=True)
 class _Member:
-    """An instance that is looked at. login: the role that its applications log in with; None: they have none."""
+    """An instance that is looked at. roles: those that own it and log in to it; None: there are none."""
 
     tenant: TenantInfo
     name: str
     place: Place
-    login: str | None = None
+    roles: TenantRoles | None = None
     entries: Sequence[LedgerEntry] | None = None
     vitals: Vitals | None = None
     is_there: bool = True
@@ -95,13 +96,12 @@ class HealthCheck:
         for tenant in tenants:
             try:
                 server = engine._server_of(tenant)
-                login = None
-                if engine.settings.access.roles:
-                    with suppress(DbgearError):  # its own operations tell it
-                        login = getattr(engine._roles_of(tenant, server), "login", None)
+                roles = None
+                with suppress(DbgearError):  # its own operations tell it
+                    roles = engine._roles_of(tenant, server)
                 for name in tenant.instances:
                     members[server].append(
-                        _Member(tenant=tenant, name=name, place=place(tenant, name, server), login=login)
+                        _Member(tenant=tenant, name=name, place=place(tenant, name, server), roles=roles)
                     )
             except DbgearError as error:
                 problem = Problem(kind="settings", severity="critical", text=error.message)
@@ -113,26 +113,42 @@ class HealthCheck:
         begun, left = time.monotonic(), {(member.tenant.tenant_id, member.name): member for member in members}
         told = ServerHealth(target=server.name, instances=len(members), duration_s=0)
         limit_s, error = self._settings.server_timeout, ""
-        try:
-            async with asyncio.timeout(limit_s):
-                activity = await self._activity(server)
-                told = replace(told, latency_s=activity.latency_s, used=activity.used, limit=activity.limit)
-                await server.ready()
-                self._questions[server.name] = self._read_questions(server)
-                scripts = await self._scripts(server, members)
-                async for some in self._looked_at(server, members):
-                    for member in some:
-                        del left[member.tenant.tenant_id, member.name]
-                        self._judge(server, member, activity, scripts)
-        except DbgearError as caught:
-            error = caught.message
-        except TimeoutError:
-            error = f"target {server.name}: not looked at within {limit_s:g} s"
+        with borrowing(f"all on {server.name}", "health") as borrower:
+            looking = asyncio.create_task(self._look_at_all(server, members, left, told))
+            try:
+                done, _ = await asyncio.wait([looking], timeout=limit_s)
+                if done:
+                    told, error = looking.result()
+                else:
+                    error = f"target {server.name}: not looked at within {limit_s:g} s"
+            finally:
+                # A server that is frozen does not answer a ROLLBACK either.
+                looking.cancel()
+                borrower.take_back()
+                await asyncio.wait([looking])
         if error:
             told = replace(told, error=error)
             for member in left.values():
                 self._tell_unreachable(server, member, error)
         self._servers.append(replace(told, duration_s=time.monotonic() - begun))
+
+    async def _look_at_all(
+        self, server: Server, members: Sequence[_Member], left: dict[tuple[str, str], _Member], told: ServerHealth
+    ) -> tuple[ServerHealth, str]:
+        """Look at the members, and take those that are done out of `left`; return what is told, and what went wrong."""
+        try:
+            activity = await self._activity(server)
+            told = replace(told, latency_s=activity.latency_s, used=activity.used, limit=activity.limit)
+            await server.ready()
+            self._questions[server.name] = self._read_questions(server)
+            scripts = await self._scripts(server, members)
+            async for some in self._looked_at(server, members):
+                for member in some:
+                    del left[member.tenant.tenant_id, member.name]
+                    self._judge(server, member, activity, scripts)
+        except DbgearError as error:
+            return told, error.message
+        return told, ""
 
     async def _activity(self, server: Server) -> Activity:
         async with _reading(server, server.address.database) as session:
@@ -213,11 +229,12 @@ class HealthCheck:
             async with _reading(server, database) as session:
                 for space, vitals in (await session.vitals(list(spaces))).items():
                     spaces[space].vitals = vitals
+                    if vitals.locked:
+                        spaces[space].problems.append(_locked(", ".join(vitals.locked)))
         except LockTimeoutError:
             if len(spaces) == 1:
                 (member,) = spaces.values()
-                text = "one of its tables is locked by somebody for himself alone"
-                member.problems.append(Problem(kind="locked", severity="warning", text=text))
+                member.problems.append(_locked("one of its tables"))
                 return
             items = list(spaces.items())
             for part in (items[: len(items) // 2], items[len(items) // 2 :]):
@@ -244,7 +261,9 @@ class HealthCheck:
         """Ask a question of the project's own."""
         try:
             sql = question.sql(Names(member.place, member.tenant, member.name))
-            await session.apply(server.stand(member.place.schema, None, transaction=False))
+            # With the rights of its owner, as scripts have them. In a shared schema the objects are ours.
+            role = None if member.roles is None or member.place.prefix else member.roles.owner
+            await session.apply(server.stand(member.place.schema, role, transaction=False))
             async with session.read_only(_CHECK_TIMEOUTS):
                 rows = await session.select(sql)
         except ServerUnavailableError:
@@ -292,12 +311,12 @@ class HealthCheck:
         self._tell(tenant, member.name, server.name, problems, facts=facts, version=version)
 
     def _facts(self, server: Server, member: _Member, activity: Activity) -> Facts:
-        where = member.place
+        where, login = member.place, member.roles.login if member.roles is not None else None
         alone = where.schema if server.schemas_are_databases else where.database if where.own_database else None
         alone = None if where.prefix else alone  # the database that is the instance's alone
 
         def is_ours(busy: Busy) -> bool:
-            if busy.database == alone or (member.login is not None and busy.role == member.login):
+            if busy.database == alone or (login is not None and busy.role == login):
                 return True
             return any(schema == where.schema and table.startswith(where.prefix) for schema, table in busy.tables)
 
@@ -306,13 +325,13 @@ class HealthCheck:
         counted = [
             count
             for (database, role), count in activity.connections.items()
-            if database == alone or (member.login is not None and role == member.login)
+            if database == alone or (login is not None and role == login)
         ]
         size = member.vitals.size_bytes if member.vitals is not None else None
         return Facts(
             latency_s=activity.latency_s,
             connections_percent=100 * activity.used / activity.limit if activity.limit else None,
-            connections=sum(counted) if alone is not None or member.login is not None else None,
+            connections=sum(counted) if alone is not None or login is not None else None,
             transaction_s=max((busy.transaction_s for busy in ours), default=None),
             lock_wait_s=max(waits, default=None),
             size_bytes=size,
@@ -361,6 +380,10 @@ class HealthCheck:
 async def _reading(server: Server, database: str) -> AsyncIterator[Session]:
     async with server.session(database) as session, session.read_only(_TIMEOUTS):
         yield session
+
+
+def _locked(tables: str) -> Problem:
+    return Problem(kind="locked", severity="warning", text=f"locked by somebody for himself alone: {tables}")
 
 
 def _instance(member: _Member) -> Instance:

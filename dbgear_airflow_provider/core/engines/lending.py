@@ -20,10 +20,15 @@ class Borrower:
         self.loans: set[Loan] = set()
         self.leaked: dict[str, int] = {}
 
-    def _end(self) -> None:
+    def take_back(self) -> None:
+        """Close all that it has: whoever waits for a server that is frozen does not wait any longer."""
         for loan in tuple(self.loans):
-            self.leaked[loan.lender.server] = self.leaked.get(loan.lender.server, 0) + 1
             loan.take_back()
+
+    def _end(self) -> None:
+        for loan in self.loans:
+            self.leaked[loan.lender.server] = self.leaked.get(loan.lender.server, 0) + 1
+        self.take_back()
         for server, count in self.leaked.items():
             text = "tenant %s: %s has ended and had kept %d connections to target %s; they are closed"
             log.error(text, self.tenant_id, self.operation, count, server)

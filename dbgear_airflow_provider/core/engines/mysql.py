@@ -242,6 +242,8 @@ class MySQLSession(AccessSession):
 
     @override
     async def vitals(self, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
+        if not self._wire.variant.is_mariadb:
+            await self._wire.run(mysql_vitals.FRESH)
         return await mysql_vitals.vitals(self._wire.run, namespaces)
 
     @override

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..schema import Namespace
 from .mysql_catalog import BEGINS, pattern
-from .vitals import Activity, Busy, Counter, Vitals
+from .vitals import HALF, Activity, Busy, Counter, Vitals
 
 _AT_ONCE = 100
 _SIZE = "SELECT {}, COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s"
@@ -37,6 +37,10 @@ _BUSY = (
 )
 
 
+# MySQL keeps figures of tables for a day: https://dev.mysql.com/doc/refman/8.0/en/information-schema-optimization.html
+FRESH = "SET SESSION information_schema_stats_expiry = 0"
+
+
 async def vitals(run: Any, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
     """Return what the catalog says of namespaces. run: executes a query with values. Every index is valid here."""
     sizes: dict[int, int] = {}
@@ -48,7 +52,7 @@ async def vitals(run: Any, namespaces: Sequence[Namespace]) -> dict[Namespace, V
         sql, values = _query(_COUNTERS, numbered, "t.TABLE_NAME", times=2)
         for number, name, following, column_type in await run(sql, *values, told="the catalog"):
             used = (int(following) - 1) / _most(str(column_type))
-            if used > 0.5:  # noqa: PLR2004 - as of Vitals
+            if used > HALF:
                 counters.setdefault(int(number), []).append(Counter(name=str(name), used=used))
     return {
         space: Vitals(

@@ -274,7 +274,13 @@ class PostgresSession(Session):
 
     @override
     async def vitals(self, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
-        return await postgresql_vitals.vitals(self._fetch, namespaces)
+        return await postgresql_vitals.vitals(self._fetch, self._anew, namespaces)
+
+    async def _anew(self) -> None:
+        """Give back the locks of the open transaction: the next one is of the same kind."""
+        with translated(self._server, "COMMIT"):
+            await self._connection.execute("COMMIT")
+            await self._connection.execute(self._begin)
 
     @override
     async def activity(self) -> Activity:

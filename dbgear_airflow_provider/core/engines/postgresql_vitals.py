@@ -11,15 +11,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..schema import Namespace
-from .vitals import Activity, Busy, Counter, Vitals
+from .vitals import HALF, Activity, Busy, Counter, Vitals
 
-# $1: schemas, $2: those of them that are shared, of which each table is told.
+# $1: schemas, $2: those of them that are shared, of which each table is told. A table that somebody has locked for
+# himself alone, or waits to, is not measured: that would wait too. Its last size stands for it.
 _SIZES = """
-SELECT n.nspname::text, CASE WHEN n.nspname = ANY($2) THEN c.relname::text ELSE '' END,
-       sum(pg_catalog.pg_total_relation_size(c.oid))::bigint
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WITH locked AS (
+    SELECT DISTINCT relation FROM pg_catalog.pg_locks
+     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid <> pg_catalog.pg_backend_pid()
+       AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+)
+SELECT n.nspname::text, CASE WHEN n.nspname = ANY($2) OR l.relation IS NOT NULL THEN c.relname::text ELSE '' END,
+       sum(CASE WHEN l.relation IS NULL THEN pg_catalog.pg_total_relation_size(c.oid)
+                ELSE c.relpages::bigint * pg_catalog.current_setting('block_size')::bigint END)::bigint,
+       l.relation IS NOT NULL
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN locked l ON l.relation = c.oid
  WHERE n.nspname = ANY($1) AND c.relkind IN ('r', 'm')
- GROUP BY 1, 2
+ GROUP BY 1, 2, 4
 """
 _INVALID = """
 SELECT n.nspname::text, t.relname::text, c.relname::text
@@ -29,13 +39,14 @@ SELECT n.nspname::text, t.relname::text, c.relname::text
   JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
  WHERE NOT i.indisvalid AND n.nspname = ANY($1)
 """
-# Of a sequence that belongs to a column, the column's type may be the narrower one. Not of those that begin anew.
-_COUNTERS = """
-SELECT space, "table", name, used FROM (
-    SELECT n.nspname::text AS space, coalesce(t.relname, c.relname)::text AS "table", c.relname::text AS name,
-           (pg_catalog.pg_sequence_last_value(c.oid)::numeric - s.seqmin) / (
-               LEAST(s.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
-                                ELSE 9223372036854775807 END)::numeric - s.seqmin) AS used
+# Those that may come to an end: a bigint does not. Of a sequence that belongs to a column, the column's type may be the
+# narrower one. Not of those that begin anew.
+_SEQUENCES = """
+SELECT space, "table", name, oid, first, last FROM (
+    SELECT n.nspname::text AS space, coalesce(t.relname, c.relname)::text AS "table", c.relname::text AS name, c.oid,
+           s.seqmin::numeric AS first,
+           LEAST(s.seqmax, CASE a.atttypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+                           ELSE 9223372036854775807 END)::numeric AS last
       FROM pg_catalog.pg_sequence s
       JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -44,8 +55,18 @@ SELECT space, "table", name, used FROM (
       LEFT JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
       LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
      WHERE n.nspname = ANY($1) AND s.seqincrement > 0 AND NOT s.seqcycle AND s.seqmax > s.seqmin
-) counted WHERE used > 0.5
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l
+                        WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
+                          AND l.pid <> pg_catalog.pg_backend_pid())
+) counting WHERE last < 9223372036854775807
 """
+_LAST_VALUES = """
+SELECT asked, pg_catalog.pg_sequence_last_value(asked)::numeric FROM unnest($1::oid[]) asked
+ WHERE EXISTS (SELECT FROM pg_catalog.pg_sequence WHERE seqrelid = asked)
+"""
+# Each that is asked for its last value stays locked until the transaction ends, and the server has room for
+# max_locks_per_transaction * max_connections locks, 6,400 by default, for everybody together.
+_SEQUENCES_AT_ONCE = 500
 # Of sessions of others we see only what pg_read_all_stats, or being a member of their role, lets us see.
 _LIMIT = "SELECT pg_catalog.current_setting('max_connections')::integer"
 _CONNECTIONS = """
@@ -56,7 +77,9 @@ _BUSY = """
 SELECT a.datname::text, coalesce(a.usename, '')::text,
        extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::float8,
        CASE WHEN a.wait_event_type = 'Lock'
-            THEN extract(epoch FROM pg_catalog.clock_timestamp() - a.query_start)::float8 END,
+            THEN extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(
+                (SELECT min((pg_catalog.to_jsonb(l) ->> 'waitstart')::timestamptz) FROM pg_catalog.pg_locks l
+                  WHERE l.pid = a.pid AND NOT l.granted), a.query_start))::float8 END,
        ARRAY(SELECT DISTINCT ARRAY[n.nspname::text, c.relname::text]
                FROM pg_catalog.pg_locks l
                JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'm')
@@ -69,25 +92,41 @@ SELECT a.datname::text, coalesce(a.usename, '')::text,
 """
 
 
-async def vitals(fetch: Any, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
-    """Return what the catalog says of namespaces. fetch: executes a query with values."""
+async def vitals(fetch: Any, anew: Any, namespaces: Sequence[Namespace]) -> dict[Namespace, Vitals]:
+    """Return what the catalog says of namespaces.
+
+    fetch: executes a query with values. anew: ends the transaction, and begins the next one.
+    """
     schemas = sorted({space.schema for space in namespaces})
     shared = sorted({space.schema for space in namespaces if space.prefix})
-    sizes = [(schema, table, size) for schema, table, size in await fetch(_SIZES, schemas, shared)]
+    sizes = [tuple(row) for row in await fetch(_SIZES, schemas, shared)]
     invalid = [(schema, table, f"{table}.{index}") for schema, table, index in await fetch(_INVALID, schemas)]
-    counters = [
-        (schema, table, Counter(name=name, used=float(used)))
-        for schema, table, name, used in await fetch(_COUNTERS, schemas)
-    ]
-    of_size, of_invalid, of_counters = (_by_space(rows, namespaces) for rows in (sizes, invalid, counters))
+    counters = await _counters(fetch, anew, await fetch(_SEQUENCES, schemas))
+    of_size = _by_space([(schema, table, size) for schema, table, size, _ in sizes], namespaces)
+    of_locked = _by_space([(schema, table, table) for schema, table, _, locked in sizes if locked], namespaces)
+    of_invalid, of_counters = _by_space(invalid, namespaces), _by_space(counters, namespaces)
     return {
         space: Vitals(
             size_bytes=sum(of_size[space]),
+            locked=sorted(of_locked[space]),
             invalid_indexes=sorted(of_invalid[space]),
             counters=sorted(of_counters[space], key=lambda counter: -counter.used),
         )
         for space in namespaces
     }
+
+
+async def _counters(fetch: Any, anew: Any, sequences: Sequence[Any]) -> list[tuple[str, str, Counter]]:
+    """Return (schema, table, counter) of those sequences of which more than half is used."""
+    found = []
+    for start in range(0, len(sequences), _SEQUENCES_AT_ONCE):
+        some = sequences[start : start + _SEQUENCES_AT_ONCE]
+        values = dict(await fetch(_LAST_VALUES, [oid for _, _, _, oid, _, _ in some]))
+        await anew()
+        for schema, table, name, oid, first, last in some:
+            if (value := values.get(oid)) is not None and (used := float((value - first) / (last - first))) > HALF:
+                found.append((schema, table, Counter(name=name, used=used)))
+    return found
 
 
 def _by_space(

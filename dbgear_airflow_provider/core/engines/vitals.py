@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+HALF = 0.5  # counters that are used less are not told
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counter:
@@ -18,10 +20,12 @@ class Counter:
 class Vitals:
     """What the catalog says of a namespace. size_bytes: tables with their indexes.
 
+    locked: tables that somebody has locked for himself alone; their size is that of the last VACUUM or ANALYZE.
     invalid_indexes: that no query uses, `table.index`. counters: those of which more than half is used.
     """
 
     size_bytes: int = 0
+    locked: Sequence[str] = ()
     invalid_indexes: Sequence[str] = ()
     counters: Sequence[Counter] = ()
 

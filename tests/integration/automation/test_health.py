@@ -7,16 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
 from dbgear_airflow_provider.core import FleetStore
-from dbgear_airflow_provider.core.engines import PostgresServer, ServerAddress
+from dbgear_airflow_provider.core.engines import PostgresServer, ServerAddress, postgresql_vitals
+from dbgear_airflow_provider.core.engines.postgresql_session import PostgresSession
+from dbgear_airflow_provider.core.errors import OperationTimeoutError
 from dbgear_airflow_provider.core.fleet import HealthRecord
 from dbgear_airflow_provider.core.health import HealthReport
 from dbgear_airflow_provider.sandbox import ports
+from dbgear_airflow_provider.sandbox.postgres import EmbeddedPostgres
 
 from .conftest import Fleet, MySQLFleet
 
@@ -190,7 +195,8 @@ async def test_an_index_that_was_not_finished(fleet: Fleet) -> None:
     assert "customers.once" in texts(report)
 
 
-async def test_numbers_that_come_to_an_end(any_fleet: Fleet) -> None:
+async def test_numbers_that_come_to_an_end(any_fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql_vitals, "_SEQUENCES_AT_ONCE", 2)  # more than one turn is needed
     await provisioned(any_fleet)
     schema, _ = place(any_fleet, 2)
     if isinstance(any_fleet, MySQLFleet):
@@ -251,7 +257,8 @@ async def test_a_table_that_somebody_keeps_for_himself_hides_no_other(fleet: Fle
         execute(f"LOCK TABLE {place(fleet)[0]}.orders IN ACCESS EXCLUSIVE MODE")
         report = await look(fleet)
         assert wrong(report) == {"T0001": ["locked"]}
-        assert [bool(item.facts.size_bytes) for item in report.instances] == [False, True, True, True, True]
+        assert "for himself alone: orders" in texts(report)
+        assert all(item.facts.size_bytes for item in report.instances)  # of the first, its other table's
 
 
 async def test_connections_of_the_server_and_of_a_tenant(any_fleet: Fleet) -> None:
@@ -298,6 +305,15 @@ async def test_questions_of_the_projects_own(any_fleet: Fleet) -> None:
     report = await look(any_fleet)
     assert wrong(report) == {id_: ["writes", "wrong"] for id_ in ("T0001", "T0002", "T0003")}
     assert any_fleet.query(f"SELECT count(*) FROM {place(any_fleet, 1)[0]}.customers", place(any_fleet)[1]) == [(0,)]
+
+
+async def test_a_question_has_the_rights_of_the_tenants_owner(fleet: Fleet) -> None:
+    fleet.with_roles()
+    await provisioned(fleet, 2)
+    fleet.sections["health"] = {"checks": [{"name": "who", "sql": "SELECT current_user::text"}]}
+    told = texts(await look(fleet)).splitlines()
+    assert len(set(told)) == len(told) == 2
+    assert all("owner" in line for line in told), told
 
 
 async def test_a_question_to_tenants_that_share_a_schema(any_fleet: Fleet) -> None:
@@ -357,6 +373,37 @@ async def test_a_dead_server_of_three_keeps_nobody_waiting(fleet: Fleet) -> None
     assert errors["main"] is None
     assert "not looked at within 2 s" in (errors["silent"] or "")
     assert "refusing" in (errors["refusing"] or "")
+
+
+async def test_a_server_that_freezes_after_its_first_answer(
+    short_dir: Path, make_fleet: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedPostgres(short_dir, settings={"fsync": "off"}) as server:
+        server.create_database("frozen")
+        fleet = make_fleet(server, "frozen")
+        await provisioned(fleet, 5)
+        fleet.sections["health"] = {"server_timeout": 1}
+        frozen: list[psutil.Process] = []
+
+        async def freeze(*_: object) -> None:
+            postmaster = psutil.Process(server.pid)
+            for process in [postmaster, *postmaster.children()]:
+                process.suspend()
+                frozen.append(process)
+            raise OperationTimeoutError("no answer")
+
+        monkeypatch.setattr(PostgresSession, "vitals", freeze)
+        try:
+            begun = time.monotonic()
+            async with fleet.engine("run") as engine:
+                report = await engine.check_health({})
+                took_s = time.monotonic() - begun
+        finally:
+            for process in frozen:
+                process.resume()
+    assert took_s < 20
+    assert report.counts["unreachable"] == 5
+    assert "not looked at within 1 s" in texts(report)
 
 
 async def test_a_tenant_that_no_rule_places(fleet: Fleet) -> None:
