@@ -4,7 +4,7 @@ from .alerts import AlertRecord, AlertStore
 from .figures import BUCKETS_S, FleetFigures, OperationTotals
 from .health import HealthRecord, HealthStatus, HealthStore
 from .instances import InstanceRecord
-from .overview import Overview, TenantRow
+from .overview import Overview, SortKey, TenantRow
 from .recorder import Recorder
 from .rollouts import MemberStatus, RolloutMember, RolloutRecord, RolloutStatus, RolloutStore, StageState
 from .status import FleetStatus
@@ -34,6 +34,7 @@ __all__ = [
     "RolloutStore",
     "Run",
     "ScriptRecord",
+    "SortKey",
     "StageState",
     "TenantRecord",
     "TenantRow",
