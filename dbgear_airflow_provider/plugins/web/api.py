@@ -54,7 +54,7 @@ async def tenants(
     return models.Tenants.model_validate(found)
 
 
-@router.get("/tenants/{tenant_id}", responses={404: {"description": "No such tenant"}})
+@router.get("/tenants/{tenant_id:path}", responses={404: {"description": "No such tenant"}})
 async def tenant(tenant_id: str, fleet: OverviewDep, store: StoreDep) -> models.TenantPage:
     """Return all that the fleet store knows of a tenant."""
     row = next((row for row in await fleet.rows() if row.info.tenant_id == tenant_id), None)
@@ -75,13 +75,8 @@ async def rollouts(store: StoreDep, limit: Limit = 20) -> list[models.Rollout]:
     return [await _rollout(store, record) for record in await store.rollouts.newest(limit)]
 
 
-@router.get("/rollouts/{rollout_id}", responses={404: {"description": "No such rollout"}})
-async def rollout(rollout_id: str, store: StoreDep) -> models.Rollout:
-    """Return a rollout."""
-    return await _rollout(store, await _found(store, rollout_id))
-
-
-@router.get("/rollouts/{rollout_id}/members", responses={404: {"description": "No such rollout"}})
+# Ids have slashes in them: the longer path goes first.
+@router.get("/rollouts/{rollout_id:path}/members", responses={404: {"description": "No such rollout"}})
 async def members(
     rollout_id: str, store: StoreDep, status: MemberStatus | None = None, offset: Offset = 0, limit: Limit = 50
 ) -> models.Members:
@@ -90,6 +85,12 @@ async def members(
     found = await store.rollouts.members(rollout_id, status=None if status is None else [status])
     rows = [models.Member.model_validate(member) for member in found[offset : offset + limit]]
     return models.Members(total=len(found), rows=rows)
+
+
+@router.get("/rollouts/{rollout_id:path}", responses={404: {"description": "No such rollout"}})
+async def rollout(rollout_id: str, store: StoreDep) -> models.Rollout:
+    """Return a rollout."""
+    return await _rollout(store, await _found(store, rollout_id))
 
 
 async def _found(store: FleetStore, rollout_id: str) -> RolloutRecord:

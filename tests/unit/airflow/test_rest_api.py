@@ -18,6 +18,8 @@ from dbgear_airflow_provider.core.tenants import TenantInfo
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
+ROLLOUT = "tenant_deploy_schema/manual__2026-01-02T03:04:05.678901+00:00"  # as a run of the DAG names it
+
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, connection: Callable[..., None]) -> Iterator[FastAPI]:
@@ -48,8 +50,10 @@ async def reader(app: FastAPI, tmp_path: Path) -> AsyncIterator[httpx.AsyncClien
     )
     done: dict[str, Any] = {"status": "success", "dry_run": False, "attempt": 1, "started_at": NOW, "duration_s": 1.0}
     await store.record([OperationRecord(run_id=f"r{n}", tenant_id="A", operation="render", **done) for n in range(150)])
-    await store.rollouts.create("one", version="1", query="true", stages=[{"name": "all"}])
-    await store.rollouts.add_members("one", [RolloutMember(tenant_id=name, instance="main", stage=0) for name in "AB"])
+    await store.rollouts.create(ROLLOUT, version="1", query="true", stages=[{"name": "all"}])
+    await store.rollouts.add_members(
+        ROLLOUT, [RolloutMember(tenant_id=name, instance="main", stage=0) for name in "AB"]
+    )
     await store.aclose()
     app.dependency_overrides[api.may_read] = lambda: None
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://airflow") as client:
@@ -60,7 +64,7 @@ async def reader(app: FastAPI, tmp_path: Path) -> AsyncIterator[httpx.AsyncClien
 def paths(app: FastAPI) -> list[str]:
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
     assert len(routes) == len(app.routes) >= 7  # nothing is served in another way
-    return [route.path.replace("{tenant_id}", "A").replace("{rollout_id}", "one") for route in routes]
+    return [route.path_format.replace("{tenant_id}", "A").replace("{rollout_id}", ROLLOUT) for route in routes]
 
 
 async def statuses(app: FastAPI, **kwargs: Any) -> set[int]:
@@ -93,7 +97,7 @@ async def test_a_login_alone_does_not_do(
 
 async def test_every_path_of_the_description_answers_as_described(app: FastAPI, reader: httpx.AsyncClient) -> None:
     described = (await reader.get("/api/v1/openapi.json")).json()["paths"]
-    assert {path.replace("{tenant_id}", "A").replace("{rollout_id}", "one") for path in described} == {
+    assert {path.replace("{tenant_id}", "A").replace("{rollout_id}", ROLLOUT) for path in described} == {
         path for path in paths(app) if not path.endswith("openapi.json")
     }
 
@@ -126,8 +130,9 @@ async def test_counts_and_a_rollout(reader: httpx.AsyncClient) -> None:
     counts = (await reader.get("/api/v1/overview")).json()
     assert counts["tenants"]["tier"] == {"basic": 3}
     assert (await reader.get("/api/v1/rollouts")).json()[0]["counts"] == {"pending": 2}
-    members = (await reader.get("/api/v1/rollouts/one/members", params={"status": "pending", "limit": 1})).json()
+    members = (await reader.get(f"/api/v1/rollouts/{ROLLOUT}/members", params={"status": "pending", "limit": 1})).json()
     assert (members["total"], members["rows"][0]["tenant_id"]) == (2, "A")
+    assert (await reader.get(f"/api/v1/rollouts/{ROLLOUT}")).json()["id"] == ROLLOUT
     for path in ("/api/v1/rollouts/two", "/api/v1/rollouts/two/members"):
         assert (await reader.get(path)).status_code == 404
 
