@@ -20,8 +20,7 @@ from dbgear_airflow_provider.core.errors import (
     SourceUnavailableError,
     StatementError,
 )
-from dbgear_airflow_provider.core.fleet import FleetStore, RolloutMember, RolloutRecord, StageState
-from dbgear_airflow_provider.core.fleet import rollouts as module
+from dbgear_airflow_provider.core.fleet import FleetStore, RolloutMember, RolloutRecord, StageState, retrying
 from dbgear_airflow_provider.core.rollout import ErrorBudget
 from dbgear_airflow_provider.core.rollout import budget as budgets
 from dbgear_airflow_provider.core.settings import BudgetSettings
@@ -328,7 +327,7 @@ async def test_a_transaction_that_the_server_gives_up_is_done_again(
     store: FleetStore, url: sa.URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if url.get_backend_name() == "sqlite":  # it has no deadlocks: what it tells is that it is busy
-        monkeypatch.setattr(module, "_DEADLOCKS", {"no such table: dbgear_nothing"})
+        monkeypatch.setattr(retrying, "_DEADLOCKS", {"no such table: dbgear_nothing"})
         statement = "SELECT * FROM dbgear_nothing"
     elif url.get_backend_name() == "postgresql":
         statement = "DO $$ BEGIN RAISE EXCEPTION 'made' USING ERRCODE = '40P01'; END $$"
@@ -343,7 +342,7 @@ async def test_a_transaction_that_the_server_gives_up_is_done_again(
                 await connection.execute(sa.text(statement))
             return "done"
 
-    assert await module._again(write) == "done"
+    assert await retrying.again(write) == "done"
     assert len(tries) == 3
 
 
